@@ -1,0 +1,48 @@
+"""What a transfer tells whoever watches it: events without any rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mrpack.oci.descriptor import Descriptor
+
+
+class Outcome(StrEnum):
+    """How a blob came to be at its destination."""
+
+    TRANSFERRED = "transferred"
+    EXISTING = "existing"
+    LINKED = "linked"
+    MOUNTED = "mounted"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The copy is about to start; every blob it will ask for, each digest once."""
+
+    blobs: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """`position`: bytes of this blob that are done. It may go back when a source has to start again."""
+
+    blob: Descriptor
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    blob: Descriptor
+    outcome: Outcome
+
+
+Event = Planned | Advanced | Finished
+Report = Callable[[Event], None]
+"""Called from several threads; must be quick and must not raise."""
+
+
+def silent(_event: Event) -> None:
+    """The report of those who do not watch."""

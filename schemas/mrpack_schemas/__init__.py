@@ -1,0 +1,1 @@
+"""JSON Schemas of everything mrpack writes or reads, and `load(name)`."""
