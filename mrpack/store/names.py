@@ -1,0 +1,59 @@
+"""How people name local models: full and short references, digests, short ids, last name parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrpack.errors import NotFound, UsageError
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.reference import Reference, ReferenceDefaults
+
+_ID = re.compile(r"(?:sha256:)?([a-f0-9]{12,64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """One reference of the local store and the manifest it points to."""
+
+    reference: Reference
+    manifest: Descriptor
+
+
+def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefaults) -> StoredModel:
+    """The model that `name` means: a digest or id, then the full reference, then a unique last name part.
+
+    Raises:
+        NotFound: no model fits.
+        UsageError: several do; the message names them.
+    """
+    by_id = _ID.fullmatch(name)
+    if by_id:
+        found = [model for model in models if model.manifest.digest.hex.startswith(by_id[1])]
+        if found:
+            return _only({str(model.manifest.digest): model for model in found}, name)
+        if name.startswith("sha256:"):
+            raise NotFound(f"no model {name} in the local store", hint="`mrpack list` shows what is there")
+    wanted = Reference.parse(name, defaults)
+    for model in models:
+        if wanted.digest is not None:
+            if model.manifest.digest == wanted.digest and model.reference.name == wanted.name:
+                return model
+        elif model.reference.tag == wanted.tag and model.reference.name == wanted.name:
+            return model
+    if wanted.digest is None and "/" not in name:
+        last = wanted.repository.rpartition("/")[2]
+        same = [model for model in models if model.reference.repository.rpartition("/")[2] == last]
+        tagged = [model for model in same if model.reference.tag == wanted.tag]
+        candidates = tagged or ([] if ":" in name else same)
+        if candidates:
+            return _only({str(model.manifest.digest): model for model in candidates}, name)
+    raise NotFound(f"no model {name!r} in the local store", hint=f"`mrpack pull {name}` fetches it")
+
+
+def _only(found: dict[str, StoredModel], name: str) -> StoredModel:
+    if len(found) > 1:
+        names = ", ".join(sorted(str(model.reference) for model in found.values()))
+        raise UsageError(f"{name!r} could be any of {names}", hint="give the full name")
+    return next(iter(found.values()))
