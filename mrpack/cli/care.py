@@ -1,0 +1,81 @@
+"""Commands that look after the store: `verify`, `df`, `gc`."""
+
+from __future__ import annotations
+
+import click
+
+from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.progress import human_size
+from mrpack.errors import IntegrityError
+from mrpack.verbs import local as verbs
+
+
+@command("verify")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+def verify(invocation: Invocation, models: tuple[str, ...]) -> None:
+    """Hash the content of MODELs (default: all) again and compare. Exit code 6 when something is damaged.
+
+    \b
+    Example:
+      mrpack verify smollm2
+    """
+    checked, damages = verbs.verify(invocation.workspace, models)
+    invocation.result(
+        "\n".join(f"{damage.digest}: {damage.problem}" for damage in damages),
+        {
+            "models": checked,
+            "damaged": [
+                {"digest": str(item.digest), "problem": item.problem, "references": list(item.references)}
+                for item in damages
+            ],
+        },
+    )
+    if damages:
+        names = sorted({name for damage in damages for name in damage.references})
+        raise IntegrityError(
+            f"{len(damages)} damaged blobs, needed by {', '.join(names)}",
+            hint="remove and pull or package these models again",
+        )
+    invocation.say(f"{checked} models verified, all content is what its digest says")
+
+
+@command("df")
+def df(invocation: Invocation) -> None:
+    """Show what the store takes on disk and what `mrpack gc` would free.
+
+    \b
+    Example:
+      mrpack df --json
+    """
+    usage = invocation.workspace.store.usage()
+    invocation.result(
+        f"{usage.models} models, {human_size(usage.blobs)} in blobs, "
+        f"{human_size(usage.reclaimable)} reclaimable, {human_size(usage.partial)} in partial downloads",
+        {
+            "models": usage.models,
+            "blobs": usage.blobs,
+            "reclaimable": usage.reclaimable,
+            "partial": usage.partial,
+        },
+    )
+
+
+@command("gc")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def gc(invocation: Invocation, dry_run: bool) -> None:
+    """Remove blobs, partial downloads and bundles that no model needs.
+
+    \b
+    Example:
+      mrpack gc --dry-run
+    """
+    collected = invocation.workspace.store.collect(dry_run=dry_run)
+    word = "would free" if dry_run else "freed"
+    invocation.result(
+        f"{word} {human_size(collected.freed)} in {len(collected.digests)} blobs",
+        {
+            "digests": [str(digest) for digest in collected.digests],
+            "freed": collected.freed,
+            "dry_run": dry_run,
+        },
+    )

@@ -1,0 +1,105 @@
+"""One call of a command: its output switches, its settings, and the workspace it opens when needed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import click
+
+_P = ParamSpec("_P")
+
+if TYPE_CHECKING:
+    from mrpack.environment import Settings
+    from mrpack.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """Standard output carries the result and only that; everything else goes to standard error."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    progress: str = "auto"
+
+    def result(self, text: str, value: Any) -> None:
+        """Print the result: `text` for people (nothing when empty), `value` as JSON with `--json`."""
+        if self.json:
+            click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        elif text:
+            click.echo(text)
+
+    def say(self, text: str) -> None:
+        """A message for people, on standard error; silent with `--quiet`."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    @property
+    def settings(self) -> Settings:
+        return _settings()
+
+    @property
+    def workspace(self) -> Workspace:
+        from mrpack.workspace import Workspace  # noqa: PLC0415  # --help needs no store
+
+        return Workspace(self.settings)
+
+
+@functools.cache
+def _settings() -> Settings:
+    from mrpack.environment import load_settings  # noqa: PLC0415  # --help needs no settings
+
+    return load_settings(os.environ)
+
+
+_OUTPUT_OPTIONS = (
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no messages."),
+    click.option("-v", "--verbose", count=True, help="More messages; twice for every request."),
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "plain", "json", "none"]),
+        default="auto",
+        show_default=True,
+        help="How progress is shown on standard error.",
+    ),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+)
+
+
+def command(
+    name: str, **attributes: Any
+) -> Callable[[Callable[Concatenate[Invocation, _P], None]], click.Command]:
+    """`click.command` with the output options every command has; the function gets an Invocation first."""
+
+    def decorate(function: Callable[Concatenate[Invocation, _P], None]) -> click.Command:
+        @functools.wraps(function)
+        def run(
+            *args: Any, as_json: bool, quiet: bool, verbose: int, progress: str, debug: bool, **options: Any
+        ) -> None:
+            _log_to_stderr(verbose, debug=debug)
+            function(
+                Invocation(json=as_json, quiet=quiet, verbose=verbose, progress=progress), *args, **options
+            )
+
+        # `wraps` shares the list of the command's own options; click shows the last of a list first.
+        own = list(getattr(function, "__click_params__", ()))
+        run.__click_params__ = []  # type: ignore[attr-defined]
+        for option in reversed(_OUTPUT_OPTIONS):
+            option(run)
+        run.__click_params__ += own  # type: ignore[attr-defined]
+        return click.command(name, cls=click.Command, **attributes)(run)
+
+    return decorate
+
+
+def _log_to_stderr(verbose: int, *, debug: bool) -> None:
+    level = logging.DEBUG if debug or verbose > 1 else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s", force=True)

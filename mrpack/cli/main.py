@@ -1,0 +1,161 @@
+"""The `mrpack` program: finds the command, runs it, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import import_module  # noqa: TID251  # the one lazy loader; every target stands in COMMANDS
+from typing import Final, NoReturn
+
+import click
+
+from mrpack.errors import MrpackError
+from mrpack.version import VERSION
+
+# 128 + SIGINT, as shells report it.
+_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command lives and the line `mrpack --help` shows for it, so that help imports no command.
+
+    An empty `target`: the command comes from another package, by its entry point.
+    """
+
+    section: str
+    summary: str
+    target: str = ""
+
+
+COMMANDS: Final = {
+    "package": Entry("Build", "Build an artifact from model files.", "mrpack.cli.package:package"),
+    "push": Entry("Move", "Push a model to a registry.", "mrpack.cli.transfer:push"),
+    "pull": Entry("Move", "Pull a model into the local store.", "mrpack.cli.transfer:pull"),
+    "copy": Entry("Move", "Copy between registries, layouts and the store.", "mrpack.cli.transfer:copy"),
+    "login": Entry("Move", "Keep credentials for a registry.", "mrpack.cli.login:login"),
+    "logout": Entry("Move", "Forget the credentials of a registry.", "mrpack.cli.login:logout"),
+    "registry": Entry("Move", "Serve the local store as an OCI registry.", "mrpack.cli.registry:registry"),
+    "list": Entry("Local store", "List local models.", "mrpack.cli.local:list_models"),
+    "inspect": Entry("Local store", "Show what an artifact is and holds.", "mrpack.cli.inspect:inspect"),
+    "tag": Entry("Local store", "Give a local model another name.", "mrpack.cli.local:tag"),
+    "rm": Entry("Local store", "Remove local models.", "mrpack.cli.local:remove"),
+    "resolve": Entry("Local store", "Print the path an engine opens.", "mrpack.cli.local:resolve"),
+    "verify": Entry("Local store", "Hash stored content again and compare.", "mrpack.cli.care:verify"),
+    "df": Entry("Local store", "Show what the store takes on disk.", "mrpack.cli.care:df"),
+    "gc": Entry("Local store", "Remove content that no model needs.", "mrpack.cli.care:gc"),
+    "serve": Entry("Serve", "Serve models over HTTP."),
+    "run": Entry("Serve", "Ask a model once, or chat with it."),
+    "status": Entry("Serve", "Show engines and the running gateway."),
+    "ps": Entry("Serve", "List the models that are loaded."),
+    "logs": Entry("Serve", "Show the logs of gateway and engines."),
+    "unload": Entry("Serve", "Unload models from memory."),
+    "version": Entry("Other", "Show the version.", "mrpack.cli.about:version"),
+    "completion": Entry("Other", "Print a shell completion script.", "mrpack.cli.about:completion"),
+}
+ALIASES: Final = {"ls": "list", "prune": "gc", "stop": "unload"}
+
+
+class Program(click.Group):
+    """Commands by table and entry point, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        name = ALIASES.get(cmd_name, cmd_name)
+        entry = COMMANDS.get(name)
+        if entry is not None and entry.target:
+            module, _, attribute = entry.target.partition(":")
+            found = getattr(import_module(module), attribute)
+            assert isinstance(found, click.Command)  # noqa: S101  # the table is ours
+            return found
+        return _plugin(name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return (command.name if command else name), command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(name, entry.summary) for name, entry in COMMANDS.items() if entry.section == section]
+                )
+
+
+def _plugin(name: str) -> click.Command | None:
+    from importlib.metadata import entry_points  # noqa: PLC0415  # 40 ms that --help does not need
+
+    for point in entry_points(group="mrpack.commands", name=name):
+        found = point.load()
+        assert isinstance(found, click.Command), f"{point.value} is not a command"  # noqa: S101
+        return found
+    return None
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has its own --help with an example. Documentation: docs/ in the source.",
+)
+@click.version_option(VERSION, prog_name="mrpack", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Package AI models as OCI artifacts, move them through any registry, and serve them."""
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run and exit with a code of docs/cli.md; no traceback reaches a user unless `--debug` asks for it."""
+    arguments = sys.argv[1:] if args is None else args
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(args=arguments, prog_name="mrpack", standalone_mode=False)
+    except MrpackError as error:
+        return _fail(str(error), error.exit_code, debug=debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "mrpack"
+        return _fail(f"{error.format_message()} (see `{path} --help`)", error.exit_code, debug=debug)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code, debug=debug)
+    except (KeyboardInterrupt, click.Abort):
+        _interrupted()
+    except BrokenPipeError:
+        # The reader of our result went away, as `head` does; nothing is wrong here.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(
+            f"unexpected {type(error).__name__}: {error} (a bug: repeat with --debug and report it)", 1
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _fail(line: str, code: int, *, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
+    click.echo(f"mrpack: {printable}", err=True)
+    return code
+
+
+def _interrupted() -> NoReturn:
+    """Leave at once: transfer threads may wait for the network, and no state needs them to finish."""
+    sys.stdout.flush()
+    click.echo("mrpack: interrupted", err=True)
+    os._exit(_INTERRUPTED)

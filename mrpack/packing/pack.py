@@ -1,0 +1,158 @@
+"""From a plan to an artifact that can be copied anywhere: hash each file once, write config and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mrpack.content.memory import MemoryTarget
+from mrpack.digest import BUFFER_SIZE, ByteSource, Digest
+from mrpack.errors import IntegrityError, from_os_error
+from mrpack.model.artifact import HashedLayer, WritableDialect
+from mrpack.model.layer import PlannedLayer
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.manifest import Manifest
+from mrpack.oci.mediatypes import OCTET_STREAM
+from mrpack.packing.plan import Plan
+
+# What identifies the state of a file between hashing and reading it again.
+_Stamp = tuple[int, int, int, int]
+_REF: Final = "packed"
+
+
+class PackedArtifact:
+    """A finished artifact as a source of `copy`: small blobs in memory, weights in the user's files.
+
+    A file that changes between hashing and copying is refused, not packed.
+    """
+
+    def __init__(
+        self, manifest: Manifest, memory: MemoryTarget, files: dict[Digest, tuple[Path, _Stamp]]
+    ) -> None:
+        self.manifest = manifest
+        self.ref = _REF
+        self._memory = memory
+        self._files = files
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self.manifest.descriptor
+
+    def resolve(self, ref: str) -> Descriptor:
+        return self._memory.resolve(ref)
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
+        path = self.blob_file(descriptor)
+        if path is None:
+            return self._memory.fetch(descriptor, offset)
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise from_os_error(error, "package") from error
+        file.seek(offset)
+        return file
+
+    def blob_file(self, descriptor: Descriptor) -> Path | None:
+        found = self._files.get(descriptor.digest)
+        if found is None:
+            return None
+        path, stamp = found
+        if _stamp(path) != stamp:
+            raise IntegrityError(
+                f"{path} changed while it was packaged", expected=str(descriptor.digest), hint="repeat"
+            )
+        return path
+
+
+def pack(
+    plan: Plan,
+    dialect: WritableDialect,
+    *,
+    jobs: int = 2,
+    advance: Callable[[PlannedLayer, int], None] = lambda _layer, _position: None,
+) -> PackedArtifact:
+    """Hash the plan's files (each distinct file once) and write config and manifest.
+
+    `advance` is told, from several threads, the bytes of a layer that are hashed.
+    """
+    hasher = _Hasher(advance)
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        digests = list(pool.map(hasher.digest, plan.layers))
+    memory = MemoryTarget()
+    files: dict[Digest, tuple[Path, _Stamp]] = {}
+    layers = []
+    for layer, (digest, stamp) in zip(plan.layers, digests, strict=True):
+        if isinstance(layer.content, bytes):
+            memory.add(OCTET_STREAM, layer.content)
+        elif stamp is not None:
+            files.setdefault(digest, (layer.content, stamp))
+        layers.append(
+            HashedLayer(
+                path=layer.path,
+                role=layer.role,
+                format=layer.format,
+                metadata=layer.metadata,
+                content=Descriptor(media_type=OCTET_STREAM, digest=digest, size=layer.metadata.size),
+            )
+        )
+    config, manifest = dialect.write(plan.config, layers, folder=plan.folder)
+    memory.add(manifest.config.media_type, config)
+    memory.push_manifest(manifest.descriptor, manifest.raw, _REF)
+    return PackedArtifact(manifest, memory, files)
+
+
+class _Hasher:
+    """Digests of layers; the same path is read once, also when two layers share it."""
+
+    def __init__(self, advance: Callable[[PlannedLayer, int], None]) -> None:
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}
+        self._done: dict[Path, tuple[Digest, _Stamp]] = {}
+
+    def digest(self, layer: PlannedLayer) -> tuple[Digest, _Stamp | None]:
+        if isinstance(layer.content, bytes):
+            return Digest.of(layer.content), None
+        path = layer.content
+        with self._lock:
+            own = self._locks.setdefault(path, threading.Lock())
+        with own:
+            if path not in self._done:
+                self._done[path] = self._hash_file(layer, path)
+            return self._done[path]
+
+    def _hash_file(self, layer: PlannedLayer, path: Path) -> tuple[Digest, _Stamp]:
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(BUFFER_SIZE))
+        count = 0
+        stamp = _stamp(path)
+        try:
+            with path.open("rb", buffering=0) as file:
+                while read := file.readinto(buffer):
+                    digest.update(buffer[:read])
+                    count += read
+                    self._advance(layer, count)
+        except OSError as error:
+            raise from_os_error(error, "package") from error
+        if count != layer.metadata.size or _stamp(path) != stamp:
+            raise IntegrityError(f"{path} changed while it was packaged", hint="repeat")
+        return Digest("sha256", digest.hexdigest()), stamp
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = os.stat(path)  # noqa: PTH116  # one call for the four facts
+    except OSError as error:
+        raise from_os_error(error, "package") from error
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def with_created(plan: Plan, created: str) -> Plan:
+    """`created` in RFC 3339, as the artifact will say it."""
+    return replace(plan, config=replace(plan.config, created=created))

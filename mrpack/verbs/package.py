@@ -1,0 +1,99 @@
+"""The verb that builds artifacts from model files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mrpack.content.copy import copy
+from mrpack.content.progress import Report, silent
+from mrpack.model.config import ModelConfig
+from mrpack.model.dialects.docker import DOCKER
+from mrpack.model.layer import PlannedLayer
+from mrpack.model.timestamp import format_ns, parse_rfc3339
+from mrpack.oci.manifest import Manifest
+from mrpack.oci.reference import Reference
+from mrpack.packing.pack import pack, with_created
+from mrpack.packing.plan import Extras, FileFacts, Plan, plan_gguf
+from mrpack.targets import open_place
+from mrpack.workspace import Access, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageRequest:
+    """What to build. `created` is RFC 3339, None for `source_date_ns`, nanoseconds since the epoch.
+
+    `preserve_metadata` keeps modes and modification times of the files, as Docker Model Runner does; then the
+    digest differs from machine to machine.
+    """
+
+    gguf: Path
+    extras: Extras = field(default_factory=Extras)
+    context_size: int | None = None
+    created: str | None = None
+    source_date_ns: int = 0
+    preserve_metadata: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """`name` where it went; empty when it went nowhere (dry run)."""
+
+    name: str
+    manifest: Manifest
+    config: ModelConfig
+    layers: tuple[PlannedLayer, ...]
+
+
+def plan(request: PackageRequest) -> Plan:
+    """Read headers and metadata of all files; no weight is read.
+
+    Raises:
+        NotFound, InvalidArtifact, UsageError: what is wrong with which file.
+    """
+    created_ns = request.source_date_ns if request.created is None else parse_rfc3339(request.created)
+    facts = FileFacts(preserve=request.preserve_metadata, mtime_ns=request.source_date_ns)
+    planned = plan_gguf(request.gguf, request.extras, context_size=request.context_size, facts=facts)
+    return with_created(planned, format_ns(created_ns))
+
+
+def package(
+    workspace: Workspace,
+    request: PackageRequest,
+    name: str,
+    *,
+    push: bool = False,
+    dry_run: bool = False,
+    access: Access | None = None,
+    jobs: int | None = None,
+    report: Report = silent,
+    advance: Callable[[PlannedLayer, int], None] = lambda _layer, _position: None,
+) -> Packaged:
+    """Build an artifact into the local store under `name`, or with `push` straight into its registry.
+
+    Every file is read once to hash it; the store then links, reflinks or copies it in the kernel.
+
+    Raises:
+        InvalidArtifact, NotFound, UsageError: before anything is written.
+        IntegrityError: a file changed meanwhile.
+    """
+    reference = Reference.parse(name, workspace.settings.references)
+    planned = plan(request)
+    packed = pack(planned, DOCKER, advance=advance)
+    done = Packaged(
+        name="" if dry_run else str(reference),
+        manifest=packed.manifest,
+        config=planned.config,
+        layers=planned.layers,
+    )
+    if dry_run:
+        return done
+    count = jobs or workspace.settings.jobs
+    if push:
+        place = open_place(workspace, name, access)
+        copy(packed, packed.ref, place.target, place.ref, jobs=count, report=report)
+    else:
+        with workspace.store.operation() as layout:
+            copy(packed, packed.ref, layout, str(reference), jobs=count, report=report)
+    return done

@@ -1,0 +1,117 @@
+"""Verbs that move artifacts: push, pull, copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrpack.content.copy import copy as copy_content
+from mrpack.content.progress import Event, Planned, Report, silent
+from mrpack.digest import Digest
+from mrpack.errors import NotFound
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.reference import Reference
+from mrpack.targets import open_place
+from mrpack.workspace import Access, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """`name` as the destination knows it; `size`: bytes of all its blobs, moved now or there before."""
+
+    name: str
+    digest: Digest
+    size: int
+
+
+class _Sizes:
+    """Adds up the blobs of a copy on their way to whoever watches it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.total = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self.total += sum(blob.size for blob in event.blobs)
+        self._report(event)
+
+
+def push(
+    workspace: Workspace,
+    model: str,
+    destination: str | None = None,
+    *,
+    access: Access | None = None,
+    jobs: int | None = None,
+    report: Report = silent,
+) -> Moved:
+    """Push a local model under its own name, or as `destination`. Repeating it costs a few requests.
+
+    Raises:
+        NotFound: no such local model.
+        TransferError: says which side failed; AccessDenied and the like are its causes.
+    """
+    stored = workspace.store.find(model)
+    place = open_place(workspace, destination or str(stored.reference), access)
+    sizes = _Sizes(report)
+    with workspace.store.operation() as layout:
+        moved = copy_content(
+            layout,
+            str(stored.manifest.digest),
+            place.target,
+            place.ref,
+            jobs=jobs or workspace.settings.jobs,
+            report=sizes,
+        )
+    return Moved(name=place.name, digest=moved.digest, size=sizes.total)
+
+
+def pull(
+    workspace: Workspace,
+    reference: str,
+    *,
+    access: Access | None = None,
+    jobs: int | None = None,
+    report: Report = silent,
+) -> Moved:
+    """Pull into the local store under the full reference. What is already here is not fetched again."""
+    wanted = Reference.parse(reference, workspace.settings.references)
+    sizes = _Sizes(report)
+    source = workspace.registry(wanted, access)
+    with workspace.store.operation() as layout:
+        moved = copy_content(
+            source, wanted.target, layout, str(wanted), jobs=jobs or workspace.settings.jobs, report=sizes
+        )
+    return Moved(name=str(wanted), digest=moved.digest, size=sizes.total)
+
+
+def copy(
+    workspace: Workspace,
+    source: str,
+    destination: str,
+    *,
+    access: Access | None = None,
+    jobs: int | None = None,
+    report: Report = silent,
+) -> Moved:
+    """Copy between two places (registry references, `oci:` folders); the local store is not touched."""
+    origin = open_place(workspace, source, access, create=False)
+    place = open_place(workspace, destination, access)
+    sizes = _Sizes(report)
+    moved = copy_content(
+        origin.target, origin.ref, place.target, place.ref, jobs=jobs or workspace.settings.jobs, report=sizes
+    )
+    return Moved(name=place.name, digest=moved.digest, size=sizes.total)
+
+
+def ensure_local(
+    workspace: Workspace, name: str, *, pull_missing: bool, report: Report = silent
+) -> Descriptor:
+    """The manifest of a local model, pulled first when it is missing and `pull_missing` allows it."""
+    try:
+        return workspace.store.find(name).manifest
+    except NotFound:
+        if not pull_missing:
+            raise
+    pull(workspace, name, report=report)
+    return workspace.store.find(name).manifest

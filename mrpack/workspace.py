@@ -1,0 +1,97 @@
+"""What the verbs work on: the local store and the registries, opened from one Settings value."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrpack.environment import RegistryRules, Settings, load_settings
+from mrpack.oci.reference import Reference
+from mrpack.store.store import Store
+from mrpack.version import VERSION
+
+if TYPE_CHECKING:
+    from mrpack.registry import CredentialStore, RegistrySession, RegistrySettings, RegistryTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to reach the registry of one call, over what the settings say of it."""
+
+    plain_http: bool = False
+    ca_file: Path | None = None
+    skip_verify: bool = False
+
+
+class Workspace:
+    """Opens everything lazily; one of it serves a whole process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._sessions: dict[tuple[str, Access], RegistrySession] = {}
+
+    @functools.cached_property
+    def store(self) -> Store:
+        return Store(self.settings.home, self.settings.references)
+
+    @functools.cached_property
+    def credentials(self) -> CredentialStore:
+        from mrpack.registry import CredentialStore  # noqa: PLC0415  # local commands need no HTTP
+
+        podman = self.settings.podman_auth
+        return CredentialStore(self.settings.docker_config, podman_files=(podman,) if podman else ())
+
+    def registry(self, reference: Reference, access: Access | None = None) -> RegistryTarget:
+        """The repository of `reference` as a target; targets of one registry share connections and tokens."""
+        from mrpack.registry import RegistryTarget  # noqa: PLC0415  # local commands need no HTTP
+
+        return RegistryTarget(
+            self.session(reference.registry, access), reference.registry, reference.repository
+        )
+
+    def session(self, registry: str, access: Access | None = None) -> RegistrySession:
+        """Connections to one registry with the settings of that registry and of this call."""
+        from mrpack.registry import RegistrySession  # noqa: PLC0415  # local commands need no HTTP
+
+        key = (registry, access or Access())
+        if key not in self._sessions:
+            self._sessions[key] = RegistrySession(_registry_settings(self.settings, *key), self.credentials)
+        return self._sessions[key]
+
+
+def _registry_settings(settings: Settings, registry: str, access: Access) -> RegistrySettings:
+    from mrpack.registry import RegistrySettings  # noqa: PLC0415  # local commands need no HTTP
+    from mrpack.registry.settings import ProxySettings  # noqa: PLC0415
+
+    rules = settings.registries.get(registry, RegistryRules())
+    rules = replace(
+        rules,
+        plain_http=rules.plain_http or access.plain_http,
+        insecure_skip_verify=rules.insecure_skip_verify or access.skip_verify,
+        ca_file=access.ca_file or rules.ca_file,
+    )
+    this = frozenset({registry})
+    return RegistrySettings(
+        plain_http=this if rules.plain_http else frozenset(),
+        skip_verify=this if rules.insecure_skip_verify else frozenset(),
+        ca_file=rules.ca_file,
+        client_certificate=rules.client_cert,
+        client_key=rules.client_key,
+        mirrors={registry: rules.mirrors},
+        trusted_realms={registry: frozenset(rules.token_realms)},
+        proxies=ProxySettings(
+            http=settings.proxies.http or None,
+            https=settings.proxies.https or None,
+            no_proxy=settings.proxies.no_proxy,
+        ),
+        user_agent=f"mrpack/{VERSION}",
+    )
+
+
+def open_workspace(environ: Mapping[str, str] | None = None) -> Workspace:
+    """The workspace of this user, from config.toml and `environ` (by default the process's), as the CLI's."""
+    return Workspace(load_settings(os.environ if environ is None else environ))
