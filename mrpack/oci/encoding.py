@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final
 
 from mrpack.errors import InvalidArtifact
@@ -48,6 +49,13 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"number beyond a double: {text[:24]}")
+    return value
+
+
 def _bounded_int(text: str) -> int:
     if len(text) > 20 or not -_INT64_MAX - 1 <= (value := int(text)) <= _INT64_MAX:
         raise ValueError(f"number beyond 64 bits: {text[:24]}")
@@ -69,6 +77,7 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_int=_bounded_int,
+            parse_float=_finite,
         )
     except _DuplicateKeyError as error:
         raise InvalidArtifact(f"duplicate key {str(error)[:80]!r}", where=where) from None

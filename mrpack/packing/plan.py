@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
-from mrpack.formats.gguf import find_shards, read_header, survey
+from mrpack.errors import InvalidArtifact, UsageError, from_os_error
+from mrpack.formats.gguf import check_shards, describe, find_shards, read_header
 from mrpack.model.config import CONTEXT_SIZE_LIMIT, ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import FileMetadata, LayerRole, PlannedLayer
@@ -70,17 +69,18 @@ def plan_gguf(path: Path, extras: Extras, *, context_size: int | None, facts: Fi
         NotFound: the file, or a shard of the set, is missing.
         InvalidArtifact: not a GGUF model; the message says what it is instead.
     """
-    _must_exist(path)
+    facts.of(path)
     shards = find_shards(path)
-    for shard in shards:
-        kind = read_header(shard).kind
-        if kind != "model":
+    headers = [read_header(shard) for shard in shards]
+    for shard, header in zip(shards, headers, strict=True):
+        if header.kind != "model":
             raise InvalidArtifact(
-                f"is a GGUF of kind {kind!r}, not a model",
+                f"is a GGUF of kind {header.kind!r}, not a model",
                 where=str(shard),
-                hint=_KIND_HINTS.get(kind),
+                hint=_KIND_HINTS.get(header.kind),
             )
-    config = survey(shards)
+    check_shards(shards, headers)
+    config = describe(headers)
     layers = [
         PlannedLayer(
             path=shard.name,
@@ -110,7 +110,6 @@ def _extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
     wanted += [(path, LayerRole.ADAPTER, "gguf") for path in extras.adapters]
     layers = []
     for path, role, format_name in wanted:
-        _must_exist(path)
         metadata = facts.of(path)
         if format_name:
             _check_kind(path, role)
@@ -151,8 +150,3 @@ def _finish(
         config = replace(config, context_size=context_size)
     check_tree([layer.path for layer in layers])
     return Plan(config=config, layers=tuple(layers), folder=folder)
-
-
-def _must_exist(path: Path) -> None:
-    if not os.path.lexists(path):
-        raise NotFound(f"no such file: {path}")
