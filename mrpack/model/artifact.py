@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mrpack.model.config import ModelConfig
-from mrpack.model.layer import ArtifactFile, FileMetadata, LayerRole
+from mrpack.model.layer import ArtifactArchive, ArtifactFile, FileMetadata, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArtifact:
-    """`dialect` names the dialect it was read from; `files` are in layer order, shards in shard order."""
+    """`dialect` names the dialect it was read from; `files` are in layer order, shards in shard order.
+
+    `archives` are layers whose files are not known yet; an artifact that has some is not complete.
+    """
 
     manifest: Manifest
     dialect: str
     config: ModelConfig
     files: tuple[ArtifactFile, ...]
+    archives: tuple[ArtifactArchive, ...] = ()
 
     def with_role(self, role: LayerRole) -> tuple[ArtifactFile, ...]:
         return tuple(file for file in self.files if file.role is role)

@@ -56,3 +56,39 @@ class ArtifactFile:
     role: LayerRole
     format: str
     descriptor: Descriptor
+
+
+class Packing(StrEnum):
+    """How an archive layer is packed; the words are the ends of media types."""
+
+    TAR = "tar"
+    TAR_GZIP = "tar+gzip"
+    TAR_ZSTD = "tar+zstd"
+
+    @classmethod
+    def of(cls, media_type: str) -> Packing | None:
+        """That of layers such as `application/vnd.oci.image.layer.v1.tar+gzip`; None: not an archive."""
+        end = media_type.rpartition(".")[2]
+        # Docker's own image layers: `….rootfs.diff.tar.gzip`.
+        if media_type.endswith(".tar.gzip"):
+            return cls.TAR_GZIP
+        return cls(end) if end in _PACKINGS else None
+
+
+_PACKINGS = frozenset(Packing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactArchive:
+    """A layer of other tools that holds files in an archive: which, is known once it is unpacked.
+
+    `name` is what the manifest calls it, if anything: the checked path of the one file or the folder in it.
+    `role` is that of files whose own names do not tell one. With `inner`, only the files of that folder
+    count, named from there on: the rest of an image is an operating system that nobody wants.
+    """
+
+    name: str
+    role: LayerRole
+    packing: Packing
+    descriptor: Descriptor
+    inner: str = ""
