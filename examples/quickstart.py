@@ -68,7 +68,7 @@ def running(home: Path, *arguments: str, keep: bool = False) -> Iterator[str]:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         if not address:
-            raise SystemExit((home / f"{arguments[0]}.log").read_text())
+            sys.exit((home / f"{arguments[0]}.log").read_text())
         print(f"  {address}\n  [ready after {time.monotonic() - wall:.1f} s]", flush=True)
         yield address
     except BaseException:
@@ -92,13 +92,18 @@ def chat(address: str) -> None:
     first = None
     answer = ""
     for chunk in client.chat.completions.create(
-        model=NAME, messages=[{"role": "user", "content": QUESTION}], temperature=0, max_tokens=48, stream=True
+        model=NAME,
+        messages=[{"role": "user", "content": QUESTION}],
+        temperature=0,
+        max_tokens=48,
+        stream=True,
     ):
         text = chunk.choices[0].delta.content if chunk.choices else None
         if text:
             first = first or time.monotonic() - wall
             answer += text
-    print(f"  {answer.strip()}\n  [first token after {first or 0:.1f} s, {time.monotonic() - wall:.1f} s in all]")
+    took = time.monotonic() - wall
+    print(f"  {answer.strip()}\n  [first token after {first or 0:.1f} s, {took:.1f} s in all]")
     if "Paris" not in answer:
         raise SystemExit(f"that is no sensible answer: {answer!r}")
 

@@ -6,14 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-from tests.fakes.tiny_gguf import write_markov
 
 PROGRAM = [sys.executable, "-m", "mrpack"]
 
@@ -33,31 +29,21 @@ class Done:
         return self.err.rstrip().rpartition("\n")[2]
 
 
-Mrpack = Callable[..., Done]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def environment(home: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TMPDIR", "VIRTUAL_ENV"}}
-    return {**kept, "HOME": str(home), "NO_COLOR": "1"}
-
-
-@pytest.fixture
-def mrpack(environment: dict[str, str], tmp_path: Path) -> Mrpack:
+class Mrpack:
     """`mrpack("list", "--json")`; `fails=7` expects that exit code, one line on stderr and no traceback."""
 
-    def run(*arguments: str | Path, fails: int = 0, stdin: str = "", **more: str) -> Done:
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self.environment = dict(environment)
+        self._folder = folder
+
+    def __call__(
+        self, *arguments: str | Path, fails: int = 0, stdin: str = "", under: Sequence[str] = (), **more: str
+    ) -> Done:
+        """`under` is a program that runs it, `more` further environment."""
         process = subprocess.run(
-            [*PROGRAM, *map(str, arguments)],
-            env={**environment, **more},
-            cwd=tmp_path,
+            [*under, *PROGRAM, *map(str, arguments)],
+            env={**self.environment, **more},
+            cwd=self._folder,
             input=stdin,
             capture_output=True,
             text=True,
@@ -71,9 +57,22 @@ def mrpack(environment: dict[str, str], tmp_path: Path) -> Mrpack:
             assert done.last_line.startswith("mrpack: "), done
         return done
 
-    return run
+    def start(self, *arguments: str | Path, **more: str) -> subprocess.Popen[str]:
+        """In the background; whoever calls ends it."""
+        return subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)],
+            env={**self.environment, **more},
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_markov(tmp_path_factory.mktemp("tiny"))
+def empty_environment(home: Path) -> dict[str, str]:
+    """What a new user has: a home and a path."""
+    kept = {
+        key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TMPDIR", "VIRTUAL_ENV"}
+    }
+    return {**kept, "HOME": str(home), "NO_COLOR": "1"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mrpack.content.copy import copy
 from mrpack.content.progress import Report, silent
+from mrpack.errors import InvalidArtifact, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.dialects.docker import DOCKER
 from mrpack.model.layer import PlannedLayer
@@ -52,7 +53,10 @@ def plan(request: PackageRequest) -> Plan:
     Raises:
         NotFound, InvalidArtifact, UsageError: what is wrong with which file.
     """
-    created_ns = request.source_date_ns if request.created is None else parse_rfc3339(request.created)
+    try:
+        created_ns = request.source_date_ns if request.created is None else parse_rfc3339(request.created)
+    except InvalidArtifact as error:
+        raise UsageError(f"creation time {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None
     facts = FileFacts(preserve=request.preserve_metadata, mtime_ns=request.source_date_ns)
     planned = plan_gguf(request.gguf, request.extras, context_size=request.context_size, facts=facts)
     return with_created(planned, format_ns(created_ns))

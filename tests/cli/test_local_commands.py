@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Mrpack
 from tests.fakes.tiny_gguf import write_markov, write_mmproj, write_sharded
+from tests.program import Mrpack
 
 
 def digest_of(mrpack: Mrpack, *arguments: str | Path) -> str:
@@ -162,15 +164,12 @@ def test_progress_for_machines_goes_to_standard_error(mrpack: Mrpack, tiny_model
     assert mrpack("package", tiny_model, "m2", "--quiet").err == ""
 
 
-def test_a_reader_that_leaves_is_no_error(mrpack: Mrpack, environment: dict[str, str]) -> None:
-    import subprocess
-    import sys
-
+def test_a_reader_that_leaves_is_no_error(mrpack: Mrpack) -> None:
     code = subprocess.run(
         f"{sys.executable} -m mrpack --help | head -n 1; exit ${{PIPESTATUS[0]}}",
         shell=True,
         executable="/bin/bash",
-        env=environment,
+        env=mrpack.environment,
         capture_output=True,
         check=False,
     )
