@@ -1,0 +1,141 @@
+"""What an engine is: its declaration, what it opens, and the process it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from mrpack.digest import Digest
+from mrpack.model.config import ModelConfig
+from mrpack_runtime.host import HostFacts
+
+
+class Operation(StrEnum):
+    """What a model is loaded for: the `mode` of overrides and of Docker Model Runner."""
+
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    RERANKING = "reranking"
+    IMAGE_GENERATION = "image-generation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBundle:
+    """A model laid out as files for an engine to open; read-only.
+
+    `name` is the public reference that clients use; `digest` that of the manifest; `folder` holds all files;
+    `weights` are in shard order (an engine that wants one path takes the first).
+    """
+
+    name: str
+    digest: Digest
+    config: ModelConfig
+    folder: Path
+    weights: tuple[Path, ...]
+    mmproj: Path | None = None
+    chat_template: Path | None = None
+    adapters: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Run-time settings after merging (docs/overrides.md). None: the engine's own default.
+
+    `context_size` in tokens; `threads` for decoding; `ready_timeout_s` from start to the first healthy
+    answer; `own` are the engine's own typed settings, already validated.
+    """
+
+    operation: Operation = Operation.COMPLETION
+    context_size: int | None = None
+    threads: int | None = None
+    parallel: int | None = None
+    ready_timeout_s: float = 300.0
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """A socket in a folder that only we can enter."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """A port on loopback."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+
+Endpoint = UnixEndpoint | TcpEndpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """An engine process to start: exact argument list and environment, never a shell.
+
+    `environment` comes on top of the cleaned one that every engine gets (process.py).
+    `health_path` answers 200 when the engine is ready; `quirks` names the layer the gateway puts in front of
+    an engine that lacks semantics (None: requests pass through as they are); `why` is shown by `ps --wide`.
+    """
+
+    engine: str
+    launcher: str
+    version: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    endpoint: Endpoint
+    health_path: str = "/health"
+    ready_timeout_s: float = 300.0
+    quirks: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """A way to run an engine that was found on this host; `launcher` is unique within its engine."""
+
+    launcher: str
+    version: str
+    where: str
+
+
+class Engine(Protocol):
+    """An engine's declaration: one value a file in `engines/`, listed as entry point `mrpack.engines`."""
+
+    name: str
+    """As in the URL: `/engines/{name}/v1/…`."""
+    formats: frozenset[str]
+    """Model formats (`ModelConfig.format`) it can open."""
+    operations: frozenset[Operation]
+    install_hint: str
+    """The command that installs it."""
+
+    def installations(self, host: HostFacts) -> tuple[Installation, ...]:
+        """What was found on this host, best first; empty when not installed. Imports no engine."""
+        ...
+
+    def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
+        """Why this host or engine cannot run this model, in words for the user; None when it can."""
+        ...
+
+    def launch(
+        self,
+        installation: Installation,
+        bundle: ModelBundle,
+        settings: EngineSettings,
+        *,
+        host: HostFacts,
+        run_folder: Path,
+        free_port: Callable[[], int],
+    ) -> Launch:
+        """The process to start. `run_folder` is private (0700), short enough for a socket path.
+
+        Raises:
+            Unsupported: a setting or an operation that this engine does not have.
+        """
+        ...

@@ -1,0 +1,78 @@
+"""The engine process of the launcher `xllamacpp`; run by the engine's own Python, imports nothing of ours.
+
+    python -I run_xllamacpp.py '{"model.path": "/m.gguf", "hostnames": ["/run/x.sock"], ...}'
+
+Keys are paths of attributes in CommonParams. A word stands for the enum member that ends with it, `{"file":
+F}` for the text of a file. Attributes are renamed between releases: one that is missing ends the program
+with status 2.
+"""
+
+# The package lives in another Python, or is made of one extension.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import xllamacpp
+
+
+def converted(name: str, current: Any, value: Any) -> Any:
+    """`value` in the type of the attribute's `current` value."""
+    match current, value:
+        case Enum(), str():
+            members = [
+                member for word, member in type(current).__members__.items() if word.endswith(f"_{value}")
+            ]
+            return min(members, key=lambda member: len(member.name))
+        case _, {"file": path}:
+            return Path(path).read_text(encoding="utf-8")
+        case set(), list():
+            return set(value)
+        case list(), list() if name == "lora_adapters":
+            return [adapter(path) for path in value]
+        case _:
+            return value
+
+
+def adapter(path: str) -> Any:
+    found = xllamacpp.CommonAdapterLoraInfo()
+    found.path = path
+    found.scale = 1.0
+    return found
+
+
+def parameters(wanted: dict[str, Any]) -> Any:
+    params = xllamacpp.CommonParams()
+    for path, value in wanted.items():
+        *parts, name = path.split(".")
+        holder = params
+        for part in parts:
+            holder = getattr(holder, part)
+        setattr(holder, name, converted(name, getattr(holder, name), value))
+    return params
+
+
+def main() -> int:
+    try:
+        params = parameters(json.loads(sys.argv[1]))
+    except (AttributeError, ValueError, OSError) as error:
+        sys.stderr.write(f"error: this xllamacpp does not fit: {error}\n")
+        return 2
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:  # the cause is on stderr already
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stderr.write(f"listening on {server.listening_address}\n")
+    while True:  # the server has threads of its own; SIGTERM ends the process
+        signal.pause()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

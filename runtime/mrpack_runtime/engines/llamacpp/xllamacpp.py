@@ -1,0 +1,84 @@
+"""Launcher for the package `xllamacpp`: llama.cpp's own HTTP server inside a Python extension."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
+from mrpack_runtime.engines.llamacpp.plan import Plan
+from mrpack_runtime.engines.llamacpp.settings import Option
+from mrpack_runtime.host import HostFacts
+
+_PACKAGE: Final = "xllamacpp"
+_CHILD: Final = Path(__file__).with_name("run_xllamacpp.py")
+
+
+class Xllamacpp:
+    name = _PACKAGE
+
+    def find(self, host: HostFacts) -> Installation | None:
+        for python in host.pythons:
+            if distribution := python.find_distribution(_PACKAGE):
+                return Installation(
+                    launcher=self.name, version=distribution.version, where=str(python.executable)
+                )
+        return None
+
+    def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
+        del host
+        socket = run_folder / SOCKET_NAME
+        return Launch(
+            engine=ENGINE_NAME,
+            launcher=installation.launcher,
+            version=installation.version,
+            argv=(installation.where, "-I", str(_CHILD), json.dumps(attributes(plan, socket))),
+            environment={},
+            endpoint=UnixEndpoint(socket),
+            why=f"{installation.launcher} in {installation.where}",
+        )
+
+
+def attributes(plan: Plan, socket: Path) -> dict[str, Any]:
+    """What run_xllamacpp.py sets, by its path in CommonParams."""
+    found: dict[str, Any] = {
+        "model.path": str(plan.model),
+        "model_alias": [plan.name],
+        "hostnames": [str(socket)],
+        "n_ctx": plan.whole_context,
+        "n_parallel": plan.slots,
+        "cpuparams.n_threads": plan.threads,
+        "cpuparams_batch.n_threads": plan.threads,
+        "embedding": True,
+        "endpoint_metrics": True,
+        "offline": True,
+        "ui": False,
+    }
+    if plan.operation is Operation.RERANKING:
+        found["pooling_type"] = "RANK"
+    if plan.mmproj:
+        found["mmproj.path"] = str(plan.mmproj)
+    if plan.chat_template:
+        found["chat_template"] = {"file": str(plan.chat_template)}
+    if plan.adapters:
+        found["lora_adapters"] = [str(adapter) for adapter in plan.adapters]
+    for option, value in spelled(plan, "attribute"):
+        found[option.attribute.removeprefix("!")] = _value(option, value)
+    return found
+
+
+def _value(option: Option, value: Any) -> Any:
+    if value in option.words if isinstance(value, str | bool) else False:
+        return option.words[value]
+    match value:
+        case bool():
+            return value is not option.attribute.startswith("!")
+        case str():
+            return value.upper()
+        case Mapping():
+            return {name: json.dumps(item) for name, item in value.items()}
+        case _:
+            return value
