@@ -3,7 +3,7 @@
     import mrpack
 
     workspace = mrpack.open_workspace()
-    request = mrpack.PackageRequest(gguf=Path("model.gguf"))
+    request = mrpack.PackageRequest(source=Path("model.gguf"))
     mrpack.package(workspace, request, "registry.example.com/team/model:v1", push=True)
     mrpack.pull(workspace, "registry.example.com/team/model:v1")
     print(mrpack.resolve(workspace, "model").main_path)
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mrpack.oci.descriptor import Descriptor
     from mrpack.oci.manifest import Index, Manifest
     from mrpack.oci.reference import Reference
-    from mrpack.packing.plan import Extras
+    from mrpack.packing.plan import Extras, FileFacts, Wishes
+    from mrpack.packing.walk import Choice
     from mrpack.registry import RegistrySession, RegistrySettings, RegistryTarget
     from mrpack.store.bundle import Bundle
     from mrpack.store.layout import OciLayout
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Access",
     "Bundle",
+    "Choice",
     "Descriptor",
     "Digest",
     "Extras",
+    "FileFacts",
     "Index",
     "Manifest",
     "MemoryTarget",
@@ -64,6 +67,7 @@ __all__ = [
     "Source",
     "Store",
     "Target",
+    "Wishes",
     "Workspace",
     "__version__",
     "copy",
@@ -101,7 +105,10 @@ _PUBLIC: Final = {
     "Index": "mrpack.oci.manifest",
     "Manifest": "mrpack.oci.manifest",
     "Reference": "mrpack.oci.reference",
+    "Choice": "mrpack.packing.walk",
     "Extras": "mrpack.packing.plan",
+    "FileFacts": "mrpack.packing.plan",
+    "Wishes": "mrpack.packing.plan",
     "RegistrySession": "mrpack.registry",
     "RegistrySettings": "mrpack.registry",
     "RegistryTarget": "mrpack.registry",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,14 +12,20 @@ from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.progress import reporting
 from mrpack.errors import UsageError
-from mrpack.packing.plan import Extras
+from mrpack.packing.plan import Extras, FileFacts, Wishes
+from mrpack.packing.walk import Choice
 from mrpack.verbs import package as verbs
 from mrpack.workspace import Access
 
 
 @command("package")
 @click.argument("arguments", nargs=-1, required=True, metavar="[SOURCE] MODEL")
-@click.option("--gguf", type=options.FILE, metavar="FILE", help="A GGUF file, or any shard of a set.")
+@click.option("--gguf", type=options.FILE, metavar="FILE", help="A GGUF file, any shard, or a folder.")
+@click.option(
+    "--safetensors", "--safetensors-dir", type=options.FILE, metavar="DIR", help="A Safetensors model folder."
+)
+@click.option("--dduf", type=options.FILE, metavar="FILE", help="A DDUF file.")
+@click.option("--diffusers", type=options.FILE, metavar="DIR", help="A Diffusers pipeline folder.")
 @click.option(
     "-l",
     "--license",
@@ -41,6 +48,10 @@ from mrpack.workspace import Access
 @click.option(
     "--context-size", type=int, metavar="N", help="Context size in tokens. [default: the model's own]"
 )
+@click.option("--include", multiple=True, metavar="GLOB", help="Of a folder, only files that match.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of a folder, no files that match.")
+@click.option("--quantization", metavar="NAME", help="Which GGUF model of a folder, such as Q4_K_M.")
+@click.option("--allow-code", is_flag=True, help="Pack files that run code when the model is loaded.")
 @click.option(
     "--push", is_flag=True, help="Send it straight to the registry of MODEL, not to the local store."
 )
@@ -63,11 +74,18 @@ def package(
     invocation: Invocation,
     arguments: tuple[str, ...],
     gguf: Path | None,
+    safetensors: Path | None,
+    dduf: Path | None,
+    diffusers: Path | None,
     licenses: tuple[Path, ...],
     chat_template: Path | None,
     mmproj: Path | None,
     adapters: tuple[Path, ...],
     context_size: int | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    quantization: str | None,
+    allow_code: bool,
     push: bool,
     created: str | None,
     file_metadata: str,
@@ -82,16 +100,26 @@ def package(
     \b
     Examples:
       mrpack package ./SmolLM2-135M-Instruct.Q4_1.gguf smollm2:135M-Q4_1
+      mrpack package ./Qwen2-0.5B registry.example.com/team/qwen2:bf16 --exclude '*.md'
       mrpack package --gguf ./m-00001-of-00003.gguf --license LICENSE registry.example.com/m:v1 --push
     """
-    source, name = _source_and_name(arguments, gguf)
+    given = {"gguf": gguf, "safetensors": safetensors, "dduf": dduf, "diffusers": diffusers}
+    kind, source, name = _source_and_name(arguments, given)
     request = verbs.PackageRequest(
-        gguf=source,
-        extras=Extras(licenses=licenses, chat_template=chat_template, mmproj=mmproj, adapters=adapters),
-        context_size=context_size,
+        source=source,
+        kind=kind,
+        wishes=Wishes(
+            extras=Extras(licenses=licenses, chat_template=chat_template, mmproj=mmproj, adapters=adapters),
+            context_size=context_size,
+            facts=FileFacts(
+                preserve=file_metadata == "preserve",
+                mtime_ns=_source_date_ns(os.environ.get("SOURCE_DATE_EPOCH")),
+            ),
+            choice=Choice(include=include, exclude=exclude),
+            quantization=quantization,
+            allow_code=allow_code,
+        ),
         created=created,
-        source_date_ns=_source_date_ns(os.environ.get("SOURCE_DATE_EPOCH")),
-        preserve_metadata=file_metadata == "preserve",
     )
     with reporting(invocation, "pushing" if push else "storing") as report:
         packaged = verbs.package(
@@ -107,17 +135,20 @@ def package(
     _show(invocation, packaged)
 
 
-def _source_and_name(arguments: tuple[str, ...], gguf: Path | None) -> tuple[Path, str]:
-    """`SOURCE MODEL`, or `--gguf FILE MODEL`."""
-    if gguf is not None:
-        if len(arguments) != 1:
-            raise UsageError("with --gguf give exactly one MODEL", hint="see `mrpack package --help`")
-        return gguf, arguments[0]
-    if len(arguments) != 2:
+def _source_and_name(
+    arguments: tuple[str, ...], given: Mapping[str, Path | None]
+) -> tuple[str | None, Path, str]:
+    """`SOURCE MODEL`, or one option that names the kind, and MODEL."""
+    named = [(kind, path) for kind, path in given.items() if path is not None]
+    if len(named) > 1:
+        raise UsageError(f"--{named[0][0]} and --{named[1][0]} are two sources", hint="give one")
+    if len(arguments) != (1 if named else 2):
         raise UsageError(
             "give SOURCE and MODEL, or --gguf FILE and MODEL", hint="see `mrpack package --help`"
         )
-    return Path(arguments[0]), arguments[1]
+    if named:
+        return *named[0], arguments[0]
+    return None, Path(arguments[0]), arguments[1]
 
 
 def _source_date_ns(text: str | None) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 from mrpack.model.config import ModelConfig
+from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, FileMetadata, LayerRole
+from mrpack.model.overrides import Overrides
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 
@@ -16,7 +18,9 @@ from mrpack.oci.manifest import Manifest
 class ModelArtifact:
     """`dialect` names the dialect it was read from; `files` are in layer order, shards in shard order.
 
-    `archives` are layers whose files are not known yet; an artifact that has some is not complete.
+    `archives` are layers whose files are not known yet; an artifact that has some is not complete. `settings`
+    are those that the artifact's own config carries; documents among its files may have more
+    (overrides/sources.py). `folder`: written as a folder of files, not as weight files with company.
     """
 
     manifest: Manifest
@@ -24,9 +28,28 @@ class ModelArtifact:
     config: ModelConfig
     files: tuple[ArtifactFile, ...]
     archives: tuple[ArtifactArchive, ...] = ()
+    folder: bool = False
+    settings: Overrides = field(default_factory=Overrides)
 
     def with_role(self, role: LayerRole) -> tuple[ArtifactFile, ...]:
         return tuple(file for file in self.files if file.role is role)
+
+    def with_unpacked(self, files: Sequence[ArtifactFile]) -> Self:
+        """The complete artifact: `files` are all that its archives hold, in the order of the archives.
+
+        Of files with one path the last counts, as it does in the layers of an image. Files from archives come
+        in the order of their names, which is that of shards.
+
+        Raises:
+            InvalidArtifact: two different files that some file system takes for one.
+        """
+        unpacked = {file.path: file for file in files}
+        kept = [file for file in self.files if file.path not in unpacked]
+        complete = (*kept, *sorted(unpacked.values(), key=lambda file: file.path))
+        check_tree([file.path for file in complete], str(self.manifest.descriptor.digest))
+        shown = next((file.format for file in complete if file.role is LayerRole.WEIGHTS), "")
+        config = replace(self.config, format=self.config.format or shown)
+        return replace(self, config=config, files=complete, archives=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +79,15 @@ class Dialect(Protocol):
 
 class WritableDialect(Dialect, Protocol):
     def write(
-        self, config: ModelConfig, layers: Sequence[HashedLayer], *, folder: bool
+        self,
+        config: ModelConfig,
+        layers: Sequence[HashedLayer],
+        *,
+        folder: bool,
+        annotations: Mapping[str, str] | None = None,
     ) -> tuple[bytes, Manifest]:
-        """Config bytes and manifest; `folder`: the model is a folder of files rather than weight files."""
+        """Config bytes and manifest; `folder`: the model is a folder of files rather than weight files.
+
+        `annotations` are those of the manifest.
+        """
         ...

@@ -38,13 +38,14 @@ class PlannedLayer:
     """A file that will become a layer: one file, one blob, uncompressed.
 
     `path` is its relative path in the artifact, with forward slashes; `format` the model format of a weights
-    file, else empty; `content` the local file, or the bytes of one that exists only in the artifact.
+    file, else empty; `content` the local file, the bytes of one that exists only in the artifact, or the
+    descriptor of a blob that is stored already.
     """
 
     path: str
     role: LayerRole
     format: str
-    content: Path | bytes
+    content: Path | bytes | Descriptor
     metadata: FileMetadata
 
 
@@ -83,8 +84,9 @@ class ArtifactArchive:
     """A layer of other tools that holds files in an archive: which, is known once it is unpacked.
 
     `name` is what the manifest calls it, if anything: the checked path of the one file or the folder in it.
-    `role` is that of files whose own names do not tell one. With `inner`, only the files of that folder
-    count, named from there on: the rest of an image is an operating system that nobody wants.
+    `role` is that of files whose own names do not tell one; of all files, when names do not count (`named`).
+    With `inner`, only the files of that folder count, named from there on: the rest of an image is an
+    operating system that nobody wants.
     """
 
     name: str
@@ -92,3 +94,4 @@ class ArtifactArchive:
     packing: Packing
     descriptor: Descriptor
     inner: str = ""
+    named: bool = True

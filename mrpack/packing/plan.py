@@ -1,32 +1,24 @@
-"""From files on disk to the list of layers an artifact will have."""
+"""What will be packed: the plan, the wishes it follows, and the parts all plans share."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from mrpack.errors import InvalidArtifact, UsageError, from_os_error
-from mrpack.formats.gguf import check_shards, describe, find_shards, read_header
+from mrpack.formats.code import find_code
 from mrpack.model.config import CONTEXT_SIZE_LIMIT, ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import FileMetadata, LayerRole, PlannedLayer
+from mrpack.model.overrides import OVERRIDES_PATH, Overrides, encode_overrides
+from mrpack.packing.walk import Choice
+from mrpack.readable import ReadableFile
 
 # `normalized`: the same bytes on every machine, whatever the umask and the clock.
 NORMAL_MODE: Final = 0o644
-# A licence or template is read into memory by every tool that shows it.
-_TEXT_LIMIT: Final = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What will be packed; `folder`: the model is a folder of files, each under its own path."""
-
-    config: ModelConfig
-    layers: tuple[PlannedLayer, ...]
-    folder: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +33,7 @@ class Extras:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """How file metadata is written: None normalises modification times to `mtime_ns`, else they are kept."""
+    """How file metadata is written: normalised to one mode and `mtime_ns`, or kept as the files have it."""
 
     preserve: bool = False
     mtime_ns: int = 0
@@ -61,92 +53,87 @@ class FileFacts:
             size=status.st_size,
         )
 
+    def of_content(self, name: str, content: bytes) -> FileMetadata:
+        """Of a file that exists only in the artifact."""
+        return FileMetadata(name=name, mode=NORMAL_MODE, mtime_ns=self.mtime_ns, size=len(content))
 
-def plan_gguf(path: Path, extras: Extras, *, context_size: int | None, facts: FileFacts) -> Plan:
-    """One GGUF file, or all shards of a set of which any is given.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user wants beside the model files themselves.
+
+    `context_size` in tokens goes into the config alone; `overrides` become mrpack.json. `choice` picks files
+    of a folder, `quantization` one of several GGUF models in it. Code is refused unless `allow_code`.
+    """
+
+    extras: Extras = field(default_factory=Extras)
+    context_size: int | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    facts: FileFacts = field(default_factory=FileFacts)
+    choice: Choice = field(default_factory=Choice)
+    quantization: str | None = None
+    allow_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`folder`: the model is a folder of files, each under its own path. `code`: files that run code."""
+
+    config: ModelConfig
+    layers: tuple[PlannedLayer, ...]
+    folder: bool
+    code: tuple[str, ...] = ()
+
+
+def finish(
+    config: ModelConfig,
+    layers: Sequence[PlannedLayer],
+    wishes: Wishes,
+    *,
+    folder: bool,
+    code: tuple[str, ...] = (),
+) -> Plan:
+    """Add overrides and context size, and check that the files can lie side by side anywhere.
 
     Raises:
-        NotFound: the file, or a shard of the set, is missing.
-        InvalidArtifact: not a GGUF model; the message says what it is instead.
+        UsageError: the context size is out of range.
+        InvalidArtifact: two files would have one name.
     """
-    facts.of(path)
-    shards = find_shards(path)
-    headers = [read_header(shard) for shard in shards]
-    for shard, header in zip(shards, headers, strict=True):
-        if header.kind != "model":
-            raise InvalidArtifact(
-                f"is a GGUF of kind {header.kind!r}, not a model",
-                where=str(shard),
-                hint=_KIND_HINTS.get(header.kind),
-            )
-    check_shards(shards, headers)
-    config = describe(headers)
-    layers = [
-        PlannedLayer(
-            path=shard.name,
-            role=LayerRole.WEIGHTS,
-            format=config.format,
-            content=shard,
-            metadata=facts.of(shard),
-        )
-        for shard in shards
-    ]
-    return _finish(config, [*layers, *_extra_layers(extras, facts)], context_size, folder=False)
-
-
-_KIND_HINTS: Final = {
-    "mmproj": "pass it with --mmproj beside the model",
-    "adapter": "pass it with --lora beside the model",
-}
-
-
-def _extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
-    """In the fixed order of Docker Model Runner: licences, chat template, projector; then adapters."""
-    wanted: list[tuple[Path, LayerRole, str]] = [(path, LayerRole.LICENSE, "") for path in extras.licenses]
-    if extras.chat_template:
-        wanted.append((extras.chat_template, LayerRole.CHAT_TEMPLATE, ""))
-    if extras.mmproj:
-        wanted.append((extras.mmproj, LayerRole.MMPROJ, "gguf"))
-    wanted += [(path, LayerRole.ADAPTER, "gguf") for path in extras.adapters]
-    layers = []
-    for path, role, format_name in wanted:
-        metadata = facts.of(path)
-        if format_name:
-            _check_kind(path, role)
-        else:
-            _check_text(path, metadata.size)
-        layers.append(
-            PlannedLayer(path=path.name, role=role, format=format_name, content=path, metadata=metadata)
-        )
-    return layers
-
-
-def _check_kind(path: Path, role: LayerRole) -> None:
-    kind = read_header(path).kind
-    if kind != role.value:
-        raise InvalidArtifact(f"is a GGUF of kind {kind!r}, not {role.value!r}", where=str(path))
-
-
-def _check_text(path: Path, size: int) -> None:
-    """A licence or template is UTF-8 text of sane size."""
-    if size > _TEXT_LIMIT:
-        raise InvalidArtifact(
-            f"{size} bytes; a licence or template has at most {_TEXT_LIMIT}", where=str(path)
-        )
-    try:
-        path.read_bytes().decode()
-    except UnicodeDecodeError:
-        raise InvalidArtifact("is not UTF-8 text", where=str(path)) from None
-    except OSError as error:
-        raise from_os_error(error, "package") from error
-
-
-def _finish(
-    config: ModelConfig, layers: Sequence[PlannedLayer], context_size: int | None, *, folder: bool
-) -> Plan:
-    if context_size is not None:
-        if not 0 < context_size <= CONTEXT_SIZE_LIMIT:
-            raise UsageError(f"context size {context_size} is not between 1 and {CONTEXT_SIZE_LIMIT} tokens")
-        config = replace(config, context_size=context_size)
+    size = wishes.overrides.values.get("context_size") if wishes.context_size is None else wishes.context_size
+    if size is not None:
+        if not 0 < size <= CONTEXT_SIZE_LIMIT:
+            raise UsageError(f"context size {size} is not between 1 and {CONTEXT_SIZE_LIMIT} tokens")
+        config = replace(config, context_size=size)
+    layers = [layer for layer in layers if not (wishes.overrides and layer.path == OVERRIDES_PATH)]
+    if wishes.overrides:
+        layers.append(overrides_layer(wishes.overrides, wishes.facts))
     check_tree([layer.path for layer in layers])
-    return Plan(config=config, layers=tuple(layers), folder=folder)
+    return Plan(config=config, layers=tuple(layers), folder=folder, code=code)
+
+
+def overrides_layer(overrides: Overrides, facts: FileFacts) -> PlannedLayer:
+    content = encode_overrides(overrides)
+    return PlannedLayer(
+        path=OVERRIDES_PATH,
+        role=LayerRole.OVERRIDES,
+        format="",
+        content=content,
+        metadata=facts.of_content(OVERRIDES_PATH, content),
+    )
+
+
+def refuse_code(files: Iterable[ReadableFile], wishes: Wishes) -> tuple[str, ...]:
+    """The paths of files that would run code, when the user allows them.
+
+    Raises InvalidArtifact, naming the first, when not.
+    """
+    findings = find_code(files)
+    if findings and not wishes.allow_code:
+        first = findings[0]
+        more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+        raise InvalidArtifact(
+            f"carries code: {first.reason}{more}",
+            where=first.path,
+            hint="--exclude it, convert it to Safetensors, or say --allow-code",
+        )
+    return tuple(dict.fromkeys(finding.path for finding in findings))

@@ -16,25 +16,23 @@ from mrpack.model.timestamp import format_ns, parse_rfc3339
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.reference import Reference
 from mrpack.packing.pack import pack, with_created
-from mrpack.packing.plan import Extras, FileFacts, Plan, plan_gguf
+from mrpack.packing.plan import Plan, Wishes
+from mrpack.packing.sources import PLANNERS, detect
 from mrpack.targets import open_place
 from mrpack.workspace import Access, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRequest:
-    """What to build. `created` is RFC 3339, None for `source_date_ns`, nanoseconds since the epoch.
+    """What to build: `source` is a file or folder, `kind` a row of PLANNERS or None to look at the source.
 
-    `preserve_metadata` keeps modes and modification times of the files, as Docker Model Runner does; then the
-    digest differs from machine to machine.
+    `created` is RFC 3339, None for the time of `wishes.facts` (SOURCE_DATE_EPOCH, else the epoch).
     """
 
-    gguf: Path
-    extras: Extras = field(default_factory=Extras)
-    context_size: int | None = None
+    source: Path
+    kind: str | None = None
+    wishes: Wishes = field(default_factory=Wishes)
     created: str | None = None
-    source_date_ns: int = 0
-    preserve_metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +51,16 @@ def plan(request: PackageRequest) -> Plan:
     Raises:
         NotFound, InvalidArtifact, UsageError: what is wrong with which file.
     """
+    created = format_ns(request.wishes.facts.mtime_ns) if request.created is None else _time(request.created)
+    kind = detect(request.source) if request.kind is None else request.kind
+    return with_created(PLANNERS[kind](request.source, request.wishes), created)
+
+
+def _time(text: str) -> str:
     try:
-        created_ns = request.source_date_ns if request.created is None else parse_rfc3339(request.created)
+        return format_ns(parse_rfc3339(text))
     except InvalidArtifact as error:
         raise UsageError(f"creation time {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None
-    facts = FileFacts(preserve=request.preserve_metadata, mtime_ns=request.source_date_ns)
-    planned = plan_gguf(request.gguf, request.extras, context_size=request.context_size, facts=facts)
-    return with_created(planned, format_ns(created_ns))
 
 
 def package(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mrpack.digest import Digest
@@ -33,12 +33,18 @@ class DockerDialect:
             config=read_config(config, files),
             files=files,
             archives=read_archives(manifest.layers),
+            folder=manifest.config.media_type == CONFIG_FOLDER,
         )
 
     def write(
-        self, config: ModelConfig, layers: Sequence[HashedLayer], *, folder: bool
+        self,
+        config: ModelConfig,
+        layers: Sequence[HashedLayer],
+        *,
+        folder: bool,
+        annotations: Mapping[str, str] | None = None,
     ) -> tuple[bytes, Manifest]:
-        """The very bytes of Docker Model Runner, as long as `extra` and annotations of `content` are empty.
+        """The very bytes of Docker Model Runner, as long as `extra` and all annotations are empty.
 
         Raises:
             Unsupported: the family has no layer type for a role in this format.
@@ -49,7 +55,7 @@ class DockerDialect:
         raw = write_config(config, [layer.digest for layer in descriptors])
         media_type = CONFIG_FOLDER if folder else CONFIG_FILES
         described = Descriptor(media_type=media_type, digest=Digest.of(raw), size=len(raw))
-        return raw, Manifest.build(config=described, layers=descriptors)
+        return raw, Manifest.build(config=described, layers=descriptors, annotations=annotations)
 
 
 DOCKER: Final[WritableDialect] = DockerDialect()

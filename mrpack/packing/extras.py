@@ -1,0 +1,49 @@
+"""The files that go beside the weights of any model: licences, chat template, projector, adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from mrpack.errors import InvalidArtifact, from_os_error
+from mrpack.formats.gguf import read_header
+from mrpack.model.layer import LayerRole, PlannedLayer
+from mrpack.packing.plan import Extras, FileFacts
+
+# A licence or template is read into memory by every tool that shows it.
+_TEXT_LIMIT: Final = 8 * 1024 * 1024
+
+
+def extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
+    """In the fixed order of Docker Model Runner: licences, chat template, projector; then adapters."""
+    layers = [_text_layer(path, LayerRole.LICENSE, facts) for path in extras.licenses]
+    if extras.chat_template:
+        layers.append(_text_layer(extras.chat_template, LayerRole.CHAT_TEMPLATE, facts))
+    if extras.mmproj:
+        layers.append(_gguf_layer(extras.mmproj, LayerRole.MMPROJ, facts))
+    return layers + [_gguf_layer(path, LayerRole.ADAPTER, facts) for path in extras.adapters]
+
+
+def _gguf_layer(path: Path, role: LayerRole, facts: FileFacts) -> PlannedLayer:
+    """A projector or adapter, which has to be one."""
+    metadata = facts.of(path)
+    kind = read_header(path).kind
+    if kind != role.value:
+        raise InvalidArtifact(f"is a GGUF of kind {kind!r}, not {role.value!r}", where=str(path))
+    return PlannedLayer(path=path.name, role=role, format="gguf", content=path, metadata=metadata)
+
+
+def _text_layer(path: Path, role: LayerRole, facts: FileFacts) -> PlannedLayer:
+    """A licence or chat template: UTF-8 text of sane size."""
+    metadata = facts.of(path)
+    if metadata.size > _TEXT_LIMIT:
+        raise InvalidArtifact(
+            f"{metadata.size} bytes; a licence or template has at most {_TEXT_LIMIT}", where=str(path)
+        )
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise InvalidArtifact("is not UTF-8 text", where=str(path)) from None
+    except OSError as error:
+        raise from_os_error(error, "package") from error
+    return PlannedLayer(path=path.name, role=role, format="", content=path, metadata=metadata)

@@ -1,0 +1,60 @@
+"""The kinds of sources that can be packed, and how one is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from mrpack.errors import InvalidArtifact, NotFound, from_os_error
+from mrpack.model.pipeline import INDEX_NAME
+from mrpack.model.roles import HEAD_SIZE, format_by_content
+from mrpack.packing.plan import Plan, Wishes
+from mrpack.packing.plan_dduf import plan_dduf
+from mrpack.packing.plan_folder import plan_diffusers, plan_safetensors
+from mrpack.packing.plan_gguf import plan_gguf
+
+Planner = Callable[[Path, Wishes], Plan]
+
+PLANNERS: Final[Mapping[str, Planner]] = MappingProxyType(
+    {"gguf": plan_gguf, "safetensors": plan_safetensors, "dduf": plan_dduf, "diffusers": plan_diffusers}
+)
+
+
+def detect(source: Path) -> str:
+    """The kind of `source`: a file by its first bytes, a folder by its index or its weights.
+
+    Raises:
+        NotFound: nothing is there.
+        InvalidArtifact: it is no kind that can be packed.
+    """
+    if source.is_dir():
+        return _detect_folder(source)
+    try:
+        with source.open("rb") as file:
+            head = file.read(HEAD_SIZE)
+    except OSError as error:
+        raise from_os_error(error, "package") from error
+    kind = format_by_content(head)
+    if kind == "safetensors":
+        raise InvalidArtifact(
+            "is one file of a Safetensors model", where=str(source), hint="package its folder"
+        )
+    if not kind:
+        raise InvalidArtifact(
+            "is neither GGUF nor DDUF",
+            where=str(source),
+            hint="a Safetensors model is packaged by its folder",
+        )
+    return kind
+
+
+def _detect_folder(folder: Path) -> str:
+    if (folder / INDEX_NAME).is_file():
+        return "diffusers"
+    suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
+    for kind in ("safetensors", "gguf"):
+        if f".{kind}" in suffixes:
+            return kind
+    raise NotFound(f"no model files in {folder}", hint="weights are .gguf or .safetensors files")
