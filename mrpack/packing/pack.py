@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.content.memory import MemoryTarget
+from mrpack.content.ports import FileBacked, Source
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest
 from mrpack.errors import IntegrityError, from_os_error
 from mrpack.model.artifact import HashedLayer, WritableDialect
@@ -29,16 +30,22 @@ _REF: Final = "packed"
 class PackedArtifact:
     """A finished artifact as a source of `copy`: small blobs in memory, weights in the user's files.
 
-    A file that changes between hashing and copying is refused, not packed.
+    What was not packed now comes from `base`. A file that changes between hashing and copying is refused.
     """
 
     def __init__(
-        self, manifest: Manifest, memory: MemoryTarget, files: dict[Digest, tuple[Path, _Stamp]]
+        self,
+        manifest: Manifest,
+        memory: MemoryTarget,
+        files: dict[Digest, tuple[Path, _Stamp]],
+        base: Source | None = None,
     ) -> None:
         self.manifest = manifest
         self.ref = _REF
         self._memory = memory
         self._files = files
+        self._base = base
+        self._files_of_base = base if isinstance(base, FileBacked) else None
 
     @property
     def descriptor(self) -> Descriptor:
@@ -50,7 +57,9 @@ class PackedArtifact:
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         path = self.blob_file(descriptor)
         if path is None:
-            return self._memory.fetch(descriptor, offset)
+            if self._base is None or self._memory.exists(descriptor):
+                return self._memory.fetch(descriptor, offset)
+            return self._base.fetch(descriptor, offset)
         try:
             file = path.open("rb", buffering=0)
         except OSError as error:
@@ -61,7 +70,7 @@ class PackedArtifact:
     def blob_file(self, descriptor: Descriptor) -> Path | None:
         found = self._files.get(descriptor.digest)
         if found is None:
-            return None
+            return None if self._files_of_base is None else self._files_of_base.blob_file(descriptor)
         path, stamp = found
         if _stamp(path) != stamp:
             raise IntegrityError(
@@ -74,10 +83,13 @@ def pack(
     plan: Plan,
     dialect: WritableDialect,
     *,
+    base: Source | None = None,
     jobs: int = 2,
     advance: Callable[[PlannedLayer, int], None] = lambda _layer, _position: None,
 ) -> PackedArtifact:
     """Hash the plan's files (each distinct file once) and write config and manifest.
+
+    `base` has the content of layers that are stored already.
 
     `advance` is told, from several threads, the bytes of a layer that are hashed.
     """
@@ -90,7 +102,7 @@ def pack(
     for layer, (digest, stamp) in zip(plan.layers, digests, strict=True):
         if isinstance(layer.content, bytes):
             memory.add(OCTET_STREAM, layer.content)
-        elif stamp is not None:
+        elif isinstance(layer.content, Path) and stamp is not None:
             files.setdefault(digest, (layer.content, stamp))
         layers.append(
             HashedLayer(
@@ -98,13 +110,19 @@ def pack(
                 role=layer.role,
                 format=layer.format,
                 metadata=layer.metadata,
-                content=Descriptor(media_type=OCTET_STREAM, digest=digest, size=layer.metadata.size),
+                content=_content(layer, digest),
             )
         )
-    config, manifest = dialect.write(plan.config, layers, folder=plan.folder)
+    config, manifest = dialect.write(plan.config, layers, folder=plan.folder, annotations=plan.annotations)
     memory.add(manifest.config.media_type, config)
     memory.push_manifest(manifest.descriptor, manifest.raw, _REF)
-    return PackedArtifact(manifest, memory, files)
+    return PackedArtifact(manifest, memory, files, base)
+
+
+def _content(layer: PlannedLayer, digest: Digest) -> Descriptor:
+    if isinstance(layer.content, Descriptor):
+        return layer.content
+    return Descriptor(media_type=OCTET_STREAM, digest=digest, size=layer.metadata.size)
 
 
 class _Hasher:
@@ -117,6 +135,8 @@ class _Hasher:
         self._done: dict[Path, tuple[Digest, _Stamp]] = {}
 
     def digest(self, layer: PlannedLayer) -> tuple[Digest, _Stamp | None]:
+        if isinstance(layer.content, Descriptor):
+            return layer.content.digest, None
         if isinstance(layer.content, bytes):
             return Digest.of(layer.content), None
         path = layer.content

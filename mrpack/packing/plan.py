@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,8 @@ from mrpack.readable import ReadableFile
 
 # `normalized`: the same bytes on every machine, whatever the umask and the clock.
 NORMAL_MODE: Final = 0o644
+# Manifest annotation that names the files which run code, so that who pulls can refuse them.
+CODE: Final = "io.mrpack.code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Wishes:
 
     `context_size` in tokens goes into the config alone; `overrides` become mrpack.json. `choice` picks files
     of a folder, `quantization` one of several GGUF models in it. Code is refused unless `allow_code`.
+    `annotations` are those of the manifest.
     """
 
     extras: Extras = field(default_factory=Extras)
@@ -73,6 +76,7 @@ class Wishes:
     choice: Choice = field(default_factory=Choice)
     quantization: str | None = None
     allow_code: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,7 @@ class Plan:
     layers: tuple[PlannedLayer, ...]
     folder: bool
     code: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def finish(
@@ -99,16 +104,21 @@ def finish(
         UsageError: the context size is out of range.
         InvalidArtifact: two files would have one name.
     """
-    size = wishes.overrides.values.get("context_size") if wishes.context_size is None else wishes.context_size
-    if size is not None:
-        if not 0 < size <= CONTEXT_SIZE_LIMIT:
-            raise UsageError(f"context size {size} is not between 1 and {CONTEXT_SIZE_LIMIT} tokens")
-        config = replace(config, context_size=size)
+    size = wishes.context_size
+    if size is not None and not 0 < size <= CONTEXT_SIZE_LIMIT:
+        raise UsageError(f"context size {size} is not between 1 and {CONTEXT_SIZE_LIMIT} tokens")
+    # -1 and 0 there mean "as trained", for which the config has no word.
+    mirrored = size or wishes.overrides.values.get("context_size")
+    if mirrored is not None and mirrored > 0:
+        config = replace(config, context_size=mirrored)
     layers = [layer for layer in layers if not (wishes.overrides and layer.path == OVERRIDES_PATH)]
     if wishes.overrides:
         layers.append(overrides_layer(wishes.overrides, wishes.facts))
     check_tree([layer.path for layer in layers])
-    return Plan(config=config, layers=tuple(layers), folder=folder, code=code)
+    annotations = dict(wishes.annotations)
+    if code:
+        annotations[CODE] = ",".join(code)
+    return Plan(config=config, layers=tuple(layers), folder=folder, code=code, annotations=annotations)
 
 
 def overrides_layer(overrides: Overrides, facts: FileFacts) -> PlannedLayer:

@@ -1,66 +1,69 @@
-"""The verb that builds artifacts from model files."""
+"""The verb that builds artifacts, from model files or from a stored artifact."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
-from mrpack.content.copy import copy
+from mrpack.content.copy import copy, read_document
+from mrpack.content.ports import Source
 from mrpack.content.progress import Report, silent
-from mrpack.errors import InvalidArtifact, UsageError
+from mrpack.digest import read_verified
+from mrpack.errors import InvalidArtifact, Unsupported, UsageError
+from mrpack.model.artifact import ModelArtifact
 from mrpack.model.config import ModelConfig
-from mrpack.model.dialects.docker import DOCKER
-from mrpack.model.layer import PlannedLayer
+from mrpack.model.dialects import WRITERS, read_artifact
+from mrpack.model.layer import LayerRole, PlannedLayer
+from mrpack.model.overrides import OVERRIDES_LIMIT, Overrides, parse_overrides, parse_setting
+from mrpack.model.quantization import auto_tag
 from mrpack.model.timestamp import format_ns, parse_rfc3339
-from mrpack.oci.manifest import Manifest
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import CONFIG_LIMIT
+from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.reference import Reference
-from mrpack.packing.pack import pack, with_created
+from mrpack.packing.pack import PackedArtifact, pack, with_created
 from mrpack.packing.plan import Plan, Wishes
+from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, detect
 from mrpack.targets import open_place
 from mrpack.workspace import Access, Workspace
 
+# ModelPack's config has no place for a context size.
+_WITHOUT_CONTEXT_SIZE: Final = "cncf"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageRequest:
-    """What to build: `source` is a file or folder, `kind` a row of PLANNERS or None to look at the source.
+    """What to build.
 
-    `created` is RFC 3339, None for the time of `wishes.facts` (SOURCE_DATE_EPOCH, else the epoch).
+    From `source`, a file or folder of the `kind` that is a row of PLANNERS (None: look at it); or from
+    `stored`, a local model, without the files that `drop` names. `created` is RFC 3339, None for the time of
+    `wishes.facts`, or that of the stored model. `dialect` and `also` are rows of WRITERS; `also` makes a
+    second manifest over the same layers, under the tag with that name behind it.
     """
 
-    source: Path
+    source: Path | None = None
     kind: str | None = None
+    stored: str | None = None
+    drop: tuple[str, ...] = ()
     wishes: Wishes = field(default_factory=Wishes)
     created: str | None = None
+    dialect: str = "docker"
+    also: str | None = None
+    auto_tag: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packaged:
-    """`name` where it went; empty when it went nowhere (dry run)."""
+    """`name` where it went; empty when it went nowhere (dry run). `also`: name and manifest of the second."""
 
     name: str
     manifest: Manifest
     config: ModelConfig
     layers: tuple[PlannedLayer, ...]
-
-
-def plan(request: PackageRequest) -> Plan:
-    """Read headers and metadata of all files; no weight is read.
-
-    Raises:
-        NotFound, InvalidArtifact, UsageError: what is wrong with which file.
-    """
-    created = format_ns(request.wishes.facts.mtime_ns) if request.created is None else _time(request.created)
-    kind = detect(request.source) if request.kind is None else request.kind
-    return with_created(PLANNERS[kind](request.source, request.wishes), created)
-
-
-def _time(text: str) -> str:
-    try:
-        return format_ns(parse_rfc3339(text))
-    except InvalidArtifact as error:
-        raise UsageError(f"creation time {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None
+    also: tuple[str, Manifest] | None = None
 
 
 def package(
@@ -77,28 +80,123 @@ def package(
 ) -> Packaged:
     """Build an artifact into the local store under `name`, or with `push` straight into its registry.
 
-    Every file is read once to hash it; the store then links, reflinks or copies it in the kernel.
+    Every file is read once to hash it; the store then links, reflinks or copies it in the kernel. From a
+    stored model no weight is read.
 
     Raises:
         InvalidArtifact, NotFound, UsageError: before anything is written.
         IntegrityError: a file changed meanwhile.
     """
     reference = Reference.parse(name, workspace.settings.references)
-    planned = plan(request)
-    packed = pack(planned, DOCKER, advance=advance)
-    done = Packaged(
+    planned, base = _plan(workspace, _with_context_size(request))
+    if request.auto_tag:
+        reference = _tagged(reference, name, planned.config)
+    packed = pack(planned, WRITERS[request.dialect], base=base, advance=advance)
+    results = [(reference, packed)]
+    if request.also is not None:
+        second = _rewritten(packed, planned, request.also)
+        results.append((reference.with_tag(f"{reference.tag}-{request.also}"), second))
+    if not dry_run:
+        for place, artifact in results:
+            _deliver(workspace, artifact, place, push, access, jobs, report)
+    return Packaged(
         name="" if dry_run else str(reference),
         manifest=packed.manifest,
         config=planned.config,
         layers=planned.layers,
+        also=(str(results[1][0]), results[1][1].manifest) if request.also is not None else None,
     )
-    if dry_run:
-        return done
+
+
+def _with_context_size(request: PackageRequest) -> PackageRequest:
+    size = request.wishes.context_size
+    if size is None or _WITHOUT_CONTEXT_SIZE not in (request.dialect, request.also):
+        return request
+    overrides = request.wishes.overrides.with_settings(parse_setting(f"context_size={size}"))
+    return replace(request, wishes=replace(request.wishes, overrides=overrides))
+
+
+def _plan(workspace: Workspace, request: PackageRequest) -> tuple[Plan, Source | None]:
+    """The plan, and where content lies that is stored already."""
+    created = None if request.created is None else _time(request.created)
+    if request.stored is not None:
+        stored = workspace.store.find(request.stored)
+        artifact, settings = read_stored(workspace.store.layout, stored.manifest)
+        planned = plan_stored(artifact, settings, request.wishes, drop=request.drop)
+        return (planned if created is None else with_created(planned, created)), workspace.store.layout
+    if request.source is None:
+        raise UsageError("there is nothing to package", hint="give a file, a folder, or a stored model")
+    kind = detect(request.source) if request.kind is None else request.kind
+    planned = PLANNERS[kind](request.source, request.wishes)
+    return with_created(planned, created or format_ns(request.wishes.facts.mtime_ns)), None
+
+
+def read_stored(source: Source, manifest: Descriptor) -> tuple[ModelArtifact, Overrides]:
+    """An artifact and the overrides it carries; small documents are read, weights are not.
+
+    Raises:
+        Unsupported: files are in archives, or it is an index: there is nothing to keep layer by layer.
+    """
+    _, document = read_document(source, manifest)
+    if isinstance(document, Index):
+        raise Unsupported(
+            f"{manifest.digest} is an index of several artifacts", hint="name one by its digest"
+        )
+    artifact = read_artifact(document, _read(source, document.config, CONFIG_LIMIT))
+    if artifact.archives:
+        raise Unsupported(
+            f"{manifest.digest} holds its files in archives",
+            hint="`mrpack resolve` unpacks them: package that folder",
+        )
+    documents = artifact.with_role(LayerRole.OVERRIDES)
+    if not documents:
+        return artifact, artifact.settings
+    return artifact, parse_overrides(_read(source, documents[0].descriptor, OVERRIDES_LIMIT))
+
+
+def _read(source: Source, descriptor: Descriptor, limit: int) -> bytes:
+    stream = source.fetch(descriptor)
+    try:
+        return read_verified(stream, descriptor.digest, descriptor.size, limit=limit)
+    finally:
+        stream.close()
+
+
+def _rewritten(packed: PackedArtifact, planned: Plan, dialect: str) -> PackedArtifact:
+    """The same layers under another dialect's manifest; nothing is hashed again."""
+    layers = tuple(
+        replace(layer, content=layer.content if isinstance(layer.content, bytes) else written.plain())
+        for layer, written in zip(planned.layers, packed.manifest.layers, strict=True)
+    )
+    return pack(replace(planned, layers=layers), WRITERS[dialect], base=packed)
+
+
+def _tagged(reference: Reference, name: str, config: ModelConfig) -> Reference:
+    if name.rpartition("/")[2].count(":") or reference.digest is not None:
+        raise UsageError(f"{name!r} has a tag already", hint="leave it out, or leave out --auto-tag")
+    return reference.with_tag(auto_tag(config))
+
+
+def _deliver(
+    workspace: Workspace,
+    packed: PackedArtifact,
+    reference: Reference,
+    push: bool,  # noqa: FBT001  # the one switch of its only caller
+    access: Access | None,
+    jobs: int | None,
+    report: Report,
+) -> None:
     count = jobs or workspace.settings.jobs
     if push:
-        place = open_place(workspace, name, access)
+        place = open_place(workspace, str(reference), access)
         copy(packed, packed.ref, place.target, place.ref, jobs=count, report=report)
-    else:
-        with workspace.store.operation() as layout:
-            copy(packed, packed.ref, layout, str(reference), jobs=count, report=report)
-    return done
+        return
+    with workspace.store.operation() as layout:
+        copy(packed, packed.ref, layout, str(reference), jobs=count, report=report)
+
+
+def _time(text: str) -> str:
+    try:
+        return format_ns(parse_rfc3339(text))
+    except InvalidArtifact as error:
+        raise UsageError(f"creation time {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None

@@ -136,7 +136,6 @@ def test_a_stream_that_gives_nothing_is_given_up_and_resumed_by_the_next_run(lay
 
 def test_a_damaged_part_costs_one_more_try(layout: OciLayout) -> None:
     layout.prepare()
-    (layout.root / "ingest").mkdir()
     part = layout.root / "ingest" / f"{Digest.of(CONTENT).hex}.0.part"
     part.write_bytes(b"?" * 5000)
     opened: list[int] = []

@@ -1,0 +1,228 @@
+"""The options of `package`, declared once, and the request they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mrpack.cli.options import FILE
+from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
+from mrpack.model.overrides import (
+    OVERRIDES_LIMIT,
+    Overrides,
+    from_hf_overrides,
+    parse_overrides,
+    parse_setting,
+)
+from mrpack.packing.plan import Extras, FileFacts, Wishes
+from mrpack.packing.walk import Choice
+from mrpack.verbs.package import PackageRequest
+
+_KINDS: Final = ("gguf", "safetensors", "dduf", "diffusers")
+_DIALECTS: Final = click.Choice(["docker", "cncf"])
+
+_OPTIONS: Final = (
+    click.option("--gguf", type=FILE, metavar="FILE", help="A GGUF file, any shard of a set, or a folder."),
+    click.option(
+        "--safetensors", "--safetensors-dir", type=FILE, metavar="DIR", help="A Safetensors model folder."
+    ),
+    click.option("--dduf", type=FILE, metavar="FILE", help="A DDUF file."),
+    click.option("--diffusers", type=FILE, metavar="DIR", help="A Diffusers pipeline folder."),
+    click.option("--from", "stored", metavar="MODEL", help="A local model; no weight of it is read."),
+    click.option(
+        "--drop", multiple=True, metavar="PATH|ROLE", help="With --from: leave out a file, or all of a role."
+    ),
+    click.option(
+        "-l", "--license", "licenses", type=FILE, multiple=True, metavar="FILE", help="A licence; repeatable."
+    ),
+    click.option("--chat-template", type=FILE, metavar="FILE", help="A Jinja chat template."),
+    click.option("--mmproj", type=FILE, metavar="FILE", help="The multimodal projector, a GGUF file."),
+    click.option(
+        "--lora", "adapters", type=FILE, multiple=True, metavar="FILE", help="A LoRA in GGUF; repeatable."
+    ),
+    click.option(
+        "--context-size", type=int, metavar="N", help="Context size in tokens. [default: the model's own]"
+    ),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A run-time setting; repeatable."
+    ),
+    click.option("--overrides", type=FILE, metavar="FILE", help="A document of run-time settings."),
+    click.option(
+        "--hf-overrides",
+        "--hf_overrides",
+        metavar="JSON",
+        help="Overrides of config.json, and vLLM settings.",
+    ),
+    click.option(
+        "--format", "dialect", type=_DIALECTS, default="docker", show_default=True, help="Artifact dialect."
+    ),
+    click.option("--also", type=_DIALECTS, help="A second manifest over the same layers, as MODEL-DIALECT."),
+    click.option("--auto-tag", is_flag=True, help="Tag MODEL by size and quantization, such as 135M-Q4_1."),
+    click.option(
+        "--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Of the manifest; repeatable."
+    ),
+    click.option("--include", multiple=True, metavar="GLOB", help="Of a folder, only files that match."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Of a folder, no files that match."),
+    click.option("--quantization", metavar="NAME", help="Which GGUF model of a folder, such as Q4_K_M."),
+    click.option("--allow-code", is_flag=True, help="Pack files that run code when the model is loaded."),
+    click.option(
+        "--created",
+        metavar="TIME",
+        help="Creation time, RFC 3339. [default: SOURCE_DATE_EPOCH, else 1970-01-01T00:00:00Z]",
+    ),
+    click.option(
+        "--file-metadata",
+        type=click.Choice(["normalized", "preserve"]),
+        default="normalized",
+        show_default=True,
+        help="Same digest everywhere, or the files' own modes and times as Docker Model Runner writes them.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageOptions:
+    """One field an option, under the option's name."""
+
+    gguf: Path | None
+    safetensors: Path | None
+    dduf: Path | None
+    diffusers: Path | None
+    stored: str | None
+    drop: tuple[str, ...]
+    licenses: tuple[Path, ...]
+    chat_template: Path | None
+    mmproj: Path | None
+    adapters: tuple[Path, ...]
+    context_size: int | None
+    settings: tuple[str, ...]
+    overrides: Path | None
+    hf_overrides: str | None
+    dialect: str
+    also: str | None
+    auto_tag: bool
+    annotations: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    quantization: str | None
+    allow_code: bool
+    created: str | None
+    file_metadata: str
+
+    def request(
+        self, arguments: tuple[str, ...], source_date_epoch: str | None
+    ) -> tuple[PackageRequest, str]:
+        """The request, and the name of the model. Raises UsageError, NotFound, InvalidArtifact."""
+        kind, source, name = self._source(arguments)
+        if self.drop and self.stored is None:
+            raise UsageError("--drop goes with --from")
+        if self.also == self.dialect:
+            raise UsageError(f"--also {self.also} is what --format writes already")
+        facts = FileFacts(
+            preserve=self.file_metadata == "preserve", mtime_ns=_source_date_ns(source_date_epoch)
+        )
+        wishes = Wishes(
+            extras=Extras(
+                licenses=self.licenses,
+                chat_template=self.chat_template,
+                mmproj=self.mmproj,
+                adapters=self.adapters,
+            ),
+            context_size=self.context_size,
+            overrides=self._settings(),
+            facts=facts,
+            choice=Choice(include=self.include, exclude=self.exclude),
+            quantization=self.quantization,
+            allow_code=self.allow_code,
+            annotations=dict(map(_pair, self.annotations)),
+        )
+        request = PackageRequest(
+            source=source,
+            kind=kind,
+            stored=self.stored,
+            drop=self.drop,
+            wishes=wishes,
+            created=self.created,
+            dialect=self.dialect,
+            also=self.also,
+            auto_tag=self.auto_tag,
+        )
+        return request, name
+
+    def _source(self, arguments: tuple[str, ...]) -> tuple[str | None, Path | None, str]:
+        """`SOURCE MODEL`, or one option that names the source, and MODEL."""
+        paths: dict[str, Path | None] = {kind: getattr(self, kind) for kind in _KINDS}
+        named = [f"--{kind}" for kind, path in paths.items() if path is not None]
+        named += ["--from"] if self.stored is not None else []
+        if len(named) > 1:
+            raise UsageError(f"{named[0]} and {named[1]} are two sources", hint="give one")
+        if len(arguments) != (1 if named else 2):
+            raise UsageError(
+                "give SOURCE and MODEL, or --gguf FILE and MODEL", hint="see `mrpack package --help`"
+            )
+        if self.stored is not None:
+            return None, None, arguments[0]
+        for kind, path in paths.items():
+            if path is not None:
+                return kind, path, arguments[0]
+        return None, Path(arguments[0]), arguments[1]
+
+    def _settings(self) -> Overrides:
+        """The document, then `--hf-overrides`, then each `--set`; the later counts."""
+        result = Overrides()
+        if self.overrides is not None:
+            result = result.with_settings(parse_overrides(_read(self.overrides), str(self.overrides)))
+        if self.hf_overrides is not None:
+            result = result.with_settings(from_hf_overrides(_json_object(self.hf_overrides)))
+        for text in self.settings:
+            # None stays: with --from it takes a setting of the stored model away.
+            result = Overrides({**result.values, **parse_setting(text).values})
+        return result
+
+
+def package_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > OVERRIDES_LIMIT:
+            raise InvalidArtifact(f"more than {OVERRIDES_LIMIT} bytes", where=str(path))
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {path}") from None
+    except OSError as error:
+        raise from_os_error(error, "read overrides") from error
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UsageError(f"--hf-overrides is not JSON: {text[:80]!r}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--hf-overrides is not a JSON object: {text[:80]!r}")
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text[:80]!r} is not KEY=VALUE")
+    return key, value
+
+
+def _source_date_ns(text: str | None) -> int:
+    """reproducible-builds.org, SOURCE_DATE_EPOCH: seconds since 1970 as a decimal integer."""
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r}")
+    return int(text) * 1_000_000_000

@@ -1,0 +1,38 @@
+"""Finding code among the files of a model, by name, by content and by what configs ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mrpack.formats.code.archives import is_zip, reason_in_archive
+from mrpack.formats.code.contents import HEAD, reason_by_content
+from mrpack.formats.code.documents import reasons_by_document
+from mrpack.formats.code.names import reason_by_name
+from mrpack.readable import ReadableFile
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`path` as in the model; `reason` completes "it is …" or "it …"."""
+
+    path: str
+    reason: str
+
+
+def find_code(files: Iterable[ReadableFile]) -> tuple[Finding, ...]:
+    """What in these files would run code when the model is loaded, in the order of the files.
+
+    A few reads a file, however large; nothing is unpickled, imported or unpacked.
+    """
+    return tuple(Finding(file.name, reason) for file in files for reason in _reasons(file))
+
+
+def _reasons(file: ReadableFile) -> Iterator[str]:
+    reason = reason_by_name(file.name)
+    if not reason:
+        head = file.read_at(0, min(file.size, HEAD))
+        reason = reason_by_content(head) or (reason_in_archive(file) if is_zip(head) else "")
+    if reason:
+        yield reason
+    yield from reasons_by_document(file)

@@ -1,0 +1,79 @@
+"""The plan for `--from`: a stored artifact with other settings or other files beside its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from mrpack.errors import NotFound
+from mrpack.model.annotations import FILEPATH, METADATA, UNTESTED, find_metadata
+from mrpack.model.artifact import ModelArtifact
+from mrpack.model.layer import ArtifactFile, FileMetadata, LayerRole, PlannedLayer
+from mrpack.model.overrides import Overrides
+from mrpack.packing.extras import extra_layers
+from mrpack.packing.plan import CODE, NORMAL_MODE, FileFacts, Plan, Wishes, finish
+
+# Of these an engine takes one, so a new one takes the place of the old.
+_SINGLE: Final = frozenset({LayerRole.CHAT_TEMPLATE, LayerRole.MMPROJ})
+
+
+def plan_stored(
+    artifact: ModelArtifact, settings: Overrides, wishes: Wishes, *, drop: Sequence[str] = ()
+) -> Plan:
+    """No weight is read: layers keep their digests, and config keys that we do not know survive.
+
+    `settings` are the artifact's own overrides, on which those of `wishes` are laid. `drop` names files by
+    path, or all of a role (`license`, `chat-template`, `mmproj`, `adapter`, `overrides` …).
+
+    Raises:
+        NotFound: nothing in the artifact is what `drop` names.
+    """
+    files = _without(artifact.files, drop)
+    if len(files) < len(artifact.files) and not any(file.role is LayerRole.OVERRIDES for file in files):
+        settings = Overrides() if _carries_overrides(artifact) else settings
+    added = extra_layers(wishes.extras, wishes.facts)
+    replaced = {layer.role for layer in added} & _SINGLE
+    paths = {layer.path for layer in added}
+    kept = [
+        _stored_layer(file, wishes.facts)
+        for file in files
+        if file.role not in replaced | {LayerRole.OVERRIDES} and file.path not in paths
+    ]
+    wishes = replace(
+        wishes,
+        overrides=settings.with_settings(wishes.overrides),
+        annotations={**artifact.manifest.annotations, **wishes.annotations},
+    )
+    code = tuple(filter(None, artifact.manifest.annotations.get(CODE, "").split(",")))
+    return finish(artifact.config, [*kept, *added], wishes, folder=artifact.folder, code=code)
+
+
+def _carries_overrides(artifact: ModelArtifact) -> bool:
+    return any(file.role is LayerRole.OVERRIDES for file in artifact.files)
+
+
+def _without(files: Sequence[ArtifactFile], drop: Sequence[str]) -> list[ArtifactFile]:
+    for name in drop:
+        if not any(name in (file.path, file.role.value) for file in files):
+            there = ", ".join(file.path for file in files)
+            raise NotFound(f"the artifact has no file or role {name!r}", hint=f"it has {there[:300]}")
+    return [file for file in files if not {file.path, file.role.value} & set(drop)]
+
+
+def _stored_layer(file: ArtifactFile, facts: FileFacts) -> PlannedLayer:
+    """Annotations that describe the file are written anew, the others stay."""
+    known = {FILEPATH, METADATA, UNTESTED}
+    others = {key: value for key, value in file.descriptor.annotations.items() if key not in known}
+    return PlannedLayer(
+        path=file.path,
+        role=file.role,
+        format=file.format,
+        content=file.descriptor.plain().with_annotations(others),
+        metadata=find_metadata(file.descriptor, file.path) or _plain_metadata(file, facts),
+    )
+
+
+def _plain_metadata(file: ArtifactFile, facts: FileFacts) -> FileMetadata:
+    name = file.path.rpartition("/")[2]
+    return FileMetadata(name=name, mode=NORMAL_MODE, mtime_ns=facts.mtime_ns, size=file.descriptor.size)

@@ -1,0 +1,110 @@
+"""Every system call of an operation fails once, one run each: disk full, input/output error, no permission.
+
+    python -m tests.crash.fault_points [--operation pull] [--every 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.crash import invariants
+from tests.crash.kill_points import check_aftermath
+from tests.crash.strace import Traced, Tracer, inject
+from tests.crash.world import Operation, World, arguments_of, open_world
+from tests.crash.zygote import Zygote
+
+# How each kind of call fails in the wild.
+FAILURES = {
+    "openat": ("EIO", "EACCES", "ENOSPC"),
+    "write": ("EIO", "ENOSPC"),
+    "pwrite64": ("EIO", "ENOSPC"),
+    "fsync": ("EIO", "ENOSPC"),
+    "fdatasync": ("EIO",),
+    "rename": ("EIO", "EACCES", "ENOSPC"),
+    "renameat": ("EIO",),
+    "renameat2": ("EIO",),
+    "link": ("EIO", "EACCES", "EMLINK"),
+    "linkat": ("EIO", "EACCES", "EMLINK"),
+    "unlink": ("EIO", "EACCES"),
+    "unlinkat": ("EIO", "EACCES"),
+    "mkdir": ("EIO", "EACCES", "ENOSPC"),
+    "chmod": ("EIO",),
+    "fchmod": ("EIO",),
+    "flock": ("EIO", "ENOLCK"),
+    "ftruncate": ("EIO",),
+    "copy_file_range": ("EIO", "ENOSPC"),
+}
+# HostRefused; and where the operation can do without, or does it in another way, it succeeds.
+_EXPECTED = {0, 8}
+_FSYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<([^>]*)>\)")
+
+
+def fail_everywhere(
+    world: World, zygote: Zygote, operation: Operation, *, every: int = 1, first: int = 1
+) -> Iterator[tuple[str, list[str]]]:
+    for call, errors in FAILURES.items():
+        for error in errors:
+            number = first
+            while True:
+                world.reset(operation.start)
+                running = zygote.begin(arguments_of(operation))
+                traced = inject(running, world.folder / "strace.log", call, number, f"error={error}")
+                if not traced.injected:
+                    break
+                if str(world.home) in traced.injected:
+                    point = f"{operation.name}: {call} {number} {error}"
+                    problems = [*_check_end(traced), *_check_syncs(world, zygote, operation, traced)]
+                    yield point, problems + check_aftermath(world, zygote, operation)
+                number += every
+
+
+def _check_end(traced: Traced) -> Iterator[str]:
+    """The line for the user, and the file that failed to sync is not synced again."""
+    ended = traced.ended
+    if ended.code not in _EXPECTED:
+        yield f"exit code {ended.code}: {ended.err} at {traced.injected}"
+    elif ended.code and not (ended.err.startswith("mrpack: ") and ended.err.count("\n") == 1):
+        yield f"not one line: {ended.err!r} at {traced.injected}"
+
+
+def _check_syncs(world: World, zygote: Zygote, operation: Operation, failed: Traced) -> Iterator[str]:
+    """After a failed sync the kernel forgets what it could not write: a second one would tell lies."""
+    synced = _FSYNC.search(failed.injected)
+    if synced is None or Path(synced[1]).is_dir():
+        return
+    logs = [failed.log]
+    if failed.ended.code:
+        running = zygote.begin(arguments_of(operation))
+        logs.append(Tracer(running, world.folder / "strace.log", "-e", "trace=fsync,fdatasync").wait().log)
+    if sum(_FSYNC.findall(log).count(synced[1]) for log in logs) > 1:
+        yield f"{synced[1]} was synced again after its sync had failed"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operation", action="append", help="default: all")
+    parser.add_argument("--every", type=int, default=1)
+    options = parser.parse_args(arguments)
+    points = failures = 0
+    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
+        for name, operation in world.operations().items():
+            if options.operation and name not in options.operation:
+                continue
+            begun = points
+            for point, problems in fail_everywhere(world, zygote, operation, every=options.every):
+                points += 1
+                failures += bool(problems)
+                for problem in problems:
+                    print(f"{point}: {problem}", flush=True)
+            print(f"{name}: {points - begun} injected failures", flush=True)
+    print(f"{points} injected failures, {failures} with problems")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

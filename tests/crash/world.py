@@ -1,0 +1,117 @@
+"""A small world for operations to crash in: two model files, a registry with a model, a store with another."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.zygote import Ended, Zygote
+from tests.fakes import raw_gguf
+from tests.fakes.registry import FakeRegistry
+from tests.program import empty_environment
+
+# More than two buffers, so that a blob takes several writes.
+LARGE = 600_000
+SMALL = 3_000
+_QUIET = ("--quiet", "--progress", "none")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`arguments` of mrpack; `start` names the store it begins with, `end` the references there are after it.
+
+    `again`: exit codes that a repetition may have.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    start: str
+    end: frozenset[str]
+    again: frozenset[int] = frozenset({0})
+
+
+@dataclass(frozen=True)
+class World:
+    folder: Path
+    registry: str
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def model(self, name: str) -> Path:
+        return self.folder / f"{name}.gguf"
+
+    @property
+    def remote(self) -> str:
+        return f"{self.registry}/team/remote:v1"
+
+    def reset(self, start: str) -> None:
+        """Nothing is in the store (`empty`), or a model and the remains of another (`used`)."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        source = self.folder / start
+        if source.exists():
+            shutil.copytree(source, self.home)
+
+    def operations(self) -> dict[str, Operation]:
+        old, new, alias = (f"docker.io/team/{name}:v1" for name in ("old", "new", "alias"))
+        found = (
+            Operation("pull", ("pull", self.remote, "--jobs", "1"), "empty", frozenset({self.remote})),
+            Operation("package", ("package", str(self.model("new")), new, "--jobs", "1"), "empty", frozenset({new})),
+            Operation("tag", ("tag", old, alias), "used", frozenset({old, alias})),
+            Operation("rm", ("rm", old), "used", frozenset(), frozenset({0, 3})),
+            Operation("gc", ("gc",), "used", frozenset({old})),
+        )
+        return {operation.name: operation for operation in found}
+
+
+def write_model(path: Path, seed: int, size: int) -> Path:
+    """A GGUF file that holds `size` random bytes of weights."""
+    keys = [
+        raw_gguf.pair("general.architecture", raw_gguf.STRING, "llama"),
+        raw_gguf.pair("general.name", raw_gguf.STRING, f"model {seed}"),
+    ]
+    weights = random.Random(seed).randbytes(size // 4 * 4)
+    path.write_bytes(raw_gguf.gguf(keys, [raw_gguf.tensor("token_embd.weight", [size // 4])], weights))
+    return path
+
+
+def arguments_of(operation: Operation) -> list[str]:
+    return [*operation.arguments, *_QUIET]
+
+
+@contextmanager
+def open_world(folder: Path) -> Iterator[tuple[World, Zygote, FakeRegistry]]:
+    """The zygote runs one thread a process."""
+    with FakeRegistry() as registry:
+        world = World(folder, registry.address)
+        with Zygote(folder / "zygote", environment_of(world), one_thread=True) as zygote:
+            _furnish(world, zygote)
+            yield world, zygote, registry
+
+
+def environment_of(world: World) -> dict[str, str]:
+    folder = world.folder / "user"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {**empty_environment(folder), "MRPACK_HOME": str(world.home), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _furnish(world: World, zygote: Zygote) -> None:
+    write_model(world.model("new"), 1, LARGE)
+    write_model(world.model("old"), 2, SMALL)
+    write_model(world.model("gone"), 3, SMALL)
+
+    def run(*arguments: str | Path) -> Ended:
+        done = zygote.mrpack(*arguments)
+        assert done.code == 0, done
+        return done
+
+    run("package", world.model("new"), world.remote, "--push")
+    run("package", world.model("old"), "team/old:v1")
+    run("package", world.model("gone"), "team/gone:v1")
+    run("rm", "--keep-blobs", "team/gone:v1")
+    world.home.rename(world.folder / "used")

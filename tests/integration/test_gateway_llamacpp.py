@@ -1,0 +1,159 @@
+"""Real llama.cpp behind the gateway, asked by OpenAI's own client and by `mrpack` itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import openai
+import pytest
+
+from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.engines import engines
+from mrpack_runtime.upstream import Upstream
+from tests.fakes.gateway import DEADLINE_S, HOST, Running, gateway
+from tests.fakes.tiny_gguf import ANSWER, write_markov
+
+pytestmark = pytest.mark.engine
+
+NAME = "localhost/tiny:latest"
+QUESTION = [{"role": "user", "content": "Who are you?"}]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short path: sockets lie in it."""
+    path = Path(tempfile.mkdtemp(prefix="g"))
+    yield path
+    shutil.rmtree(path)
+
+
+@asynccontextmanager
+async def llama(folder: Path, **options: object) -> AsyncIterator[tuple[Running, openai.AsyncOpenAI]]:
+    engine = engines()["llama.cpp"]
+    if not engine.installations(HOST):
+        pytest.skip("llama.cpp is not installed")
+    async with gateway(folder, engine, models=(), settings='{"context_size": 512}') as g:
+        g.library.add(NAME, write_markov(folder).read_bytes())
+        endpoint = g.client.endpoint
+        assert isinstance(endpoint, TcpEndpoint)
+        url = f"http://127.0.0.1:{endpoint.port}/engines/llama.cpp/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
+            yield g, client
+
+
+def test_openai_client_chats_completes_and_lists(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (_, client):
+            chat = await client.chat.completions.create(model="tiny", messages=QUESTION)
+            assert chat.choices[0].message.content.strip() == ANSWER.strip()
+            assert chat.choices[0].finish_reason == "stop"
+            assert chat.model == NAME
+            assert chat.usage.completion_tokens > 0
+            text = await client.completions.create(model=NAME, prompt="Who are you?", max_tokens=4)
+            assert text.usage.completion_tokens == 4
+            assert text.model == NAME
+            assert [model.id async for model in client.models.list()] == [NAME]
+            assert (await client.models.retrieve(NAME)).id == NAME
+
+    asyncio.run(main())
+
+
+def test_openai_client_streams_with_usage(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (_, client):
+            stream = await client.chat.completions.create(
+                model="tiny", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+            )
+            chunks = [chunk async for chunk in stream]
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+            assert text.strip() == ANSWER.strip()
+            assert chunks[-1].usage.completion_tokens > 0
+            assert {chunk.model for chunk in chunks} == {NAME}
+
+    asyncio.run(main())
+
+
+def test_openai_client_gets_embeddings(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (_, client):
+            found = await client.embeddings.create(model="tiny", input=["one", "two"], encoding_format="float")
+            assert [len(row.embedding) for row in found.data] == [64, 64]
+            assert found.model == NAME
+
+    asyncio.run(main())
+
+
+def test_openai_client_gets_its_own_errors(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (_, client):
+            with pytest.raises(openai.NotFoundError) as missing:
+                await client.chat.completions.create(model="nope", messages=QUESTION)
+            assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+            long = [{"role": "user", "content": "word " * 3000}]
+            with pytest.raises(openai.BadRequestError) as full:
+                await client.chat.completions.create(model="tiny", messages=long)
+            assert full.value.type == "exceed_context_size_error"
+            assert isinstance(full.value.code, str)
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.create(model="tiny", messages="nonsense")
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.create(
+                    model="tiny",
+                    messages=[
+                        {
+                            "role": "user",
+                            "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}],
+                        }
+                    ],
+                )
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_frees_the_slot_of_llama_cpp(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (g, client):
+            stream = await client.chat.completions.create(
+                model="tiny",
+                messages=QUESTION,
+                stream=True,
+                max_tokens=1_000_000,
+                extra_body={"ignore_eos": True, "n_predict": 1_000_000},
+            )
+            await anext(aiter(stream))
+            await stream.close()
+            async with asyncio.timeout(DEADLINE_S):
+                while any(snapshot.busy for snapshot in g.pool.snapshot()) or await is_processing(g):
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+async def is_processing(g: Running) -> bool:
+    launch = g.pool.snapshot()[0].launch
+    assert launch is not None
+    upstream = Upstream(launch.endpoint)
+    try:
+        answer = await upstream.get("/slots")
+        return any(slot["is_processing"] for slot in json.loads(await answer.read_all(1 << 20)))
+    finally:
+        upstream.close()
+
+
+def test_a_broken_model_is_an_engine_failure_with_its_words(folder: Path) -> None:
+    async def main() -> None:
+        async with llama(folder) as (g, client):
+            whole = write_markov(folder).read_bytes()
+            g.library.add("localhost/cut:latest", whole[:-1000])
+            with pytest.raises(openai.APIStatusError) as caught:
+                await client.chat.completions.create(model="cut", messages=QUESTION)
+            assert caught.value.status_code in {422, 502}
+            assert caught.value.body["message"]
+
+    asyncio.run(main())

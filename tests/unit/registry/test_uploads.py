@@ -1,0 +1,128 @@
+"""Pushes to a registry that loses, refuses or misplaces them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrpack.content.copy import copy
+from mrpack.digest import BytesSource, Digest
+from mrpack.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidArtifact,
+    MrpackError,
+    NotFound,
+    RegistryUnavailable,
+    TransferError,
+    Unsupported,
+    UsageError,
+)
+from mrpack.registry import (
+    RegistrySession,
+    RegistryTarget,
+)
+from tests.fakes import registry_faults as faults
+from tests.fakes.registry import FakeRegistry, Fault, Instead, Reply, error_reply
+from tests.fakes.registry_scene import REPOSITORY, WEIGHTS, describe, failure, push
+
+HEX = "a" * 64
+
+
+def test_a_foreign_upload_location_gets_the_bytes_and_nothing_else(
+    registry: FakeRegistry, stranger: FakeRegistry, session: RegistrySession
+) -> None:
+    registry.fault(REPOSITORY, faults.upload_location(stranger.url + "/storage?signature=1"))
+    target = RegistryTarget(session, registry.address, REPOSITORY)
+    error = failure(lambda: target.push(describe(WEIGHTS), lambda offset: BytesSource(WEIGHTS[offset:])))
+    assert isinstance(error, RegistryUnavailable)
+    (request, *_) = stranger.seen("PUT")
+    assert request.target == f"/storage?signature=1&digest=sha256%3A{Digest.of(WEIGHTS).hex}"
+    assert request.body == WEIGHTS
+
+
+def put(reply: Reply, times: int | None = None) -> Instead:
+    return Instead("blobs/uploads", "PUT", reply, times)
+
+
+def post(reply: Reply, times: int | None = None) -> Instead:
+    return Instead("blobs/uploads", "POST", reply, times)
+
+
+UPLOADS: dict[str, tuple[Fault | Instead, type[MrpackError] | None]] = {
+    "stored nothing": (put(Reply(201)), RegistryUnavailable),
+    "session lost once": (put(error_reply(404, "BLOB_UPLOAD_UNKNOWN"), 1), None),
+    "session lost for ever": (put(error_reply(404, "BLOB_UPLOAD_UNKNOWN")), RegistryUnavailable),
+    "session invalid once": (put(error_reply(400, "BLOB_UPLOAD_INVALID"), 1), None),
+    "416 once": (put(Reply(416), 1), None),
+    "416 for ever": (put(Reply(416)), RegistryUnavailable),
+    "202 for the last byte": (put(Reply(202)), RegistryUnavailable),
+    "503 twice": (put(Reply(503), 2), None),
+    "503 for ever": (put(Reply(503)), RegistryUnavailable),
+    "503 at the start": (post(Reply(503), 2), None),
+    "repository unknown": (post(error_reply(404, "NAME_UNKNOWN")), NotFound),
+    "digest refused": (put(error_reply(400, "DIGEST_INVALID")), IntegrityError),
+    "413": (put(error_reply(413, "SIZE_LIMIT")), Unsupported),
+    "405": (post(error_reply(405, "UNSUPPORTED")), Unsupported),
+    "name refused": (post(error_reply(400, "NAME_INVALID")), UsageError),
+    "not allowed": (post(error_reply(403, "DENIED")), AccessDenied),
+    "redirect": (post(Reply(307, {"Location": "/v2/"})), RegistryUnavailable),
+    "no location": (post(Reply(202)), RegistryUnavailable),
+    "file location": (faults.upload_location("file:///etc/passwd"), RegistryUnavailable),
+    "another digest": (
+        faults.on("blobs/uploads", "PUT", faults.header("Docker-Content-Digest", f"sha256:{HEX}")),
+        IntegrityError,
+    ),
+    "no digest header": (
+        faults.on("blobs/uploads", "PUT", faults.without_header("Docker-Content-Digest")),
+        None,
+    ),
+    "manifest refused": (
+        Instead("manifests", "PUT", error_reply(400, "MANIFEST_INVALID")),
+        InvalidArtifact,
+    ),
+    "blob unknown": (Instead("manifests", "PUT", error_reply(400, "MANIFEST_BLOB_UNKNOWN")), NotFound),
+    "manifest put off": (Instead("manifests", "PUT", Reply(503), 2), None),
+    "manifest under another digest": (
+        faults.on("manifests", "PUT", faults.header("Docker-Content-Digest", f"sha256:{HEX}")),
+        IntegrityError,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_pushes_end_as_stated(registry: FakeRegistry, session: RegistrySession, name: str) -> None:
+    fault, error = UPLOADS[name]
+    registry.fault(REPOSITORY, fault)
+    if error is None:
+        push(session, registry)
+        assert registry.blobs[REPOSITORY, str(Digest.of(WEIGHTS))] == WEIGHTS
+    else:
+        assert isinstance(failure(lambda: push(session, registry)), error)
+
+
+def test_an_answer_that_got_lost_costs_no_second_upload(
+    registry: FakeRegistry, session: RegistrySession
+) -> None:
+    """The registry has the blob, but its proxy lost the answer."""
+    registry.fault(REPOSITORY, faults.on("blobs/uploads", "PUT", faults.answer(Reply(502))))
+    push(session, registry)
+    assert len(registry.seen("PUT", "blobs/uploads")) == 2, "one for each of the two blobs"
+
+
+@pytest.mark.parametrize("fault", [faults.cut(1), faults.refuse(404, "BLOB_UNKNOWN"), faults.flip_last_byte])
+def test_a_source_that_fails_is_blamed_and_the_push_is_not_repeated(
+    registry: FakeRegistry, stranger: FakeRegistry, session: RegistrySession, fault: Fault
+) -> None:
+    manifest = stranger.add(REPOSITORY, "v1", b"{}", WEIGHTS)
+    stranger.fault(
+        REPOSITORY,
+        lambda request, reply: fault(request, reply) if request.kind == "blobs" else reply,
+    )
+    source = RegistryTarget(session, stranger.address, REPOSITORY)
+    with pytest.raises(TransferError) as caught:
+        copy(source, "v1", RegistryTarget(session, registry.address, REPOSITORY), "v1", jobs=1)
+    if not isinstance(caught.value.cause, IntegrityError):
+        assert caught.value.side == "source"
+    assert not any(registry.blobs.get((REPOSITORY, str(blob.digest))) for blob in manifest.layers)
+    assert len(registry.seen("POST", "blobs/uploads")) <= 2
+    assert (REPOSITORY, "v1") not in registry.manifests

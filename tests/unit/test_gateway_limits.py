@@ -1,0 +1,236 @@
+"""What a client may not do: dawdle, send too much, or keep what it does not use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrpack_runtime.gateway.connections import Deadlines
+from tests.fakes.gateway import CHAT, DEADLINE_S, chat_body, gateway, read_answer, request_bytes, until
+
+JSON = {"Content-Type": "application/json"}
+HASTY = Deadlines(header_s=0.3, body_s=1.0, body_idle_s=0.3, idle_s=0.5, write_s=0.5, patrol_s=0.05)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short path: sockets lie in it."""
+    path = Path(tempfile.mkdtemp(prefix="g"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"G", b"GET / HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX: "],
+)
+def test_half_open_connections_are_cut(folder, start):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            opened = [await g.client.connect() for _ in range(20)]
+            for _, writer in opened:
+                writer.write(start)
+            assert (await g.client.get("/health")).status == 200
+            async with asyncio.timeout(DEADLINE_S):
+                for reader, _ in opened:
+                    assert await end_of(reader) == b""
+            for _, writer in opened:
+                writer.close()
+
+    asyncio.run(main())
+
+
+async def end_of(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_header_that_drips_is_cut_all_the_same(folder):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            reader, writer = await g.client.connect()
+            end = asyncio.create_task(end_of(reader))
+            writer.write(b"GET / HTTP/1.1\r\n")
+            async with asyncio.timeout(DEADLINE_S):
+                while not end.done():
+                    writer.write(b"X")
+                    await asyncio.sleep(0.02)
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_second_request_that_never_ends_is_cut_too(folder):
+    async def main() -> None:
+        patient = Deadlines(header_s=0.3, idle_s=600, patrol_s=0.05)
+        async with gateway(folder, deadlines=patient) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("GET", "/health"))
+            assert (await read_answer(reader)).status == 200
+            writer.write(b"GET /hea")
+            async with asyncio.timeout(DEADLINE_S):
+                assert await end_of(reader) == b""
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_idle_connections_are_closed(folder):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("GET", "/health"))
+            assert (await read_answer(reader)).status == 200
+            async with asyncio.timeout(DEADLINE_S):
+                assert await end_of(reader) == b""
+            writer.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("framing", [{"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}])
+def test_a_body_that_stops_is_a_timeout(folder, framing):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, b'5\r\n{"mod', {**JSON, **framing, "Content-Length": "1000"})
+                         if "Content-Length" in framing
+                         else request_bytes("POST", CHAT, None, {**JSON, **framing}) + b'5\r\n{"mod')
+            answer = await read_answer(reader)
+            assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_body_that_drips_has_an_end(folder):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, b"", {**JSON, "Content-Length": "100000"}))
+            answer = asyncio.create_task(read_answer(reader))
+            async with asyncio.timeout(DEADLINE_S):
+                while not answer.done():
+                    writer.write(b" ")
+                    await asyncio.sleep(0.05)
+            assert (await answer).status == 408
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_too_large_bodies_are_refused_without_being_read(folder):
+    async def main() -> None:
+        async with gateway(folder) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, b"{", {**JSON, "Content-Length": str(10**12)}))
+            assert (await read_answer(reader)).status == 413
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_too_large_chunked_bodies_are_refused(folder):
+    async def main() -> None:
+        async with gateway(folder) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, None, {**JSON, "Transfer-Encoding": "chunked"}))
+            answer = asyncio.create_task(read_answer(reader))
+            piece = b"%x\r\n" % (1 << 20) + b" " * (1 << 20) + b"\r\n"
+            for _ in range(40):
+                if answer.done():
+                    break
+                writer.write(piece)
+                await asyncio.sleep(0)
+            assert (await answer).status == 413
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_chunked_bodies_are_read(folder):
+    async def main() -> None:
+        async with gateway(folder) as g:
+            reader, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, None, {**JSON, "Transfer-Encoding": "chunked"}))
+            for piece in (b'{"model": "fa', b'ke", "messages": []}'):
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                await asyncio.sleep(0.05)
+            writer.write(b"0\r\n\r\n")
+            assert (await read_answer(reader)).status == 200
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_asks_to_continue_is_told_to(folder):
+    async def main() -> None:
+        async with gateway(folder) as g:
+            reader, writer = await g.client.connect()
+            body = json.dumps(chat_body()).encode()
+            head = request_bytes("POST", CHAT, b"", {**JSON, "Expect": "100-continue", "Content-Length": str(len(body))})
+            writer.write(head)
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert (await read_answer(reader)).status == 200
+            writer.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100 + b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nBad Header: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_gets_an_openai_error_and_an_end(folder, content):
+    async def main() -> None:
+        async with gateway(folder) as g:
+            reader, writer = await g.client.connect()
+            writer.write(content)
+            answer = await read_answer(reader)
+            assert answer.status == 400
+            assert answer.json["error"]["type"] == "invalid_request_error"
+            assert "Traceback" not in answer.body.decode()
+            async with asyncio.timeout(DEADLINE_S):
+                assert await end_of(reader) == b""
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_takes_nothing_is_cut_and_its_engine_freed(folder):
+    async def main() -> None:
+        async with gateway(folder, deadlines=HASTY) as g:
+            await g.client.chat()
+            reader, writer = await g.client.connect()
+            writer.transport.pause_reading()
+            body = chat_body(prompt="echo " + "x" * 10_000, stream=True, fake={"chunks": 100_000})
+            writer.write(request_bytes("POST", CHAT, json.dumps(body).encode(), JSON))
+            await until(lambda: g.pool.snapshot()[0].busy == 1)
+            await until(lambda: g.pool.snapshot()[0].busy == 0)
+            writer.transport.abort()
+
+    asyncio.run(main())
+
+
+def test_the_real_deadlines_keep_the_promise_of_fifteen_seconds():
+    real = Deadlines()
+    assert real.header_s + real.patrol_s < 15
+    assert real.body_idle_s < 15
