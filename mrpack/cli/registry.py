@@ -19,7 +19,12 @@ from mrpack.store.layout import OciLayout
 
 @click.group("registry")
 def registry() -> None:
-    """Serve the local store as an OCI registry."""
+    """Serve the local store as an OCI registry.
+
+    \b
+    Example:
+      mrpack registry serve --writable
+    """
 
 
 @command("serve")

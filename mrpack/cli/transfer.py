@@ -66,18 +66,21 @@ def pull(
 @command("copy")
 @click.argument("source")
 @click.argument("destination")
+@click.option("--format", "dialect", type=click.Choice(["docker", "cncf"]), help="Write it in this dialect.")
 @options.jobs
 @options.registry_options
 def copy(
     invocation: Invocation,
     source: str,
     destination: str,
+    dialect: str | None,
     jobs: int | None,
     access: Access,
 ) -> None:
     """Copy SOURCE to DESTINATION, each a registry reference or `oci:FOLDER[:TAG]`. Prints the digest.
 
-    Nothing passes through the local store.
+    Nothing passes through the local store. With --format, config and manifest are written anew over the same
+    layers.
 
     \b
     Examples:
@@ -85,5 +88,13 @@ def copy(
       mrpack copy registry.example.com/team/smollm2:v1 oci:./layout:v1
     """
     with reporting(invocation, "copying") as report:
-        moved = verbs.copy(invocation.workspace, source, destination, access=access, jobs=jobs, report=report)
+        moved = verbs.copy(
+            invocation.workspace,
+            source,
+            destination,
+            dialect=dialect,
+            access=access,
+            jobs=jobs,
+            report=report,
+        )
     _done(invocation, moved)

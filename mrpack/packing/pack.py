@@ -45,7 +45,7 @@ class PackedArtifact:
         self._memory = memory
         self._files = files
         self._base = base
-        self._files_of_base = base if isinstance(base, FileBacked) else None
+        self._base_files: object = base
 
     @property
     def descriptor(self) -> Descriptor:
@@ -70,7 +70,8 @@ class PackedArtifact:
     def blob_file(self, descriptor: Descriptor) -> Path | None:
         found = self._files.get(descriptor.digest)
         if found is None:
-            return None if self._files_of_base is None else self._files_of_base.blob_file(descriptor)
+            files = self._base_files
+            return files.blob_file(descriptor) if isinstance(files, FileBacked) else None
         path, stamp = found
         if _stamp(path) != stamp:
             raise IntegrityError(

@@ -7,27 +7,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from mrpack.content.copy import copy, read_document
+from mrpack.content.copy import copy
 from mrpack.content.ports import Source
 from mrpack.content.progress import Report, silent
-from mrpack.digest import read_verified
-from mrpack.errors import InvalidArtifact, Unsupported, UsageError
-from mrpack.model.artifact import ModelArtifact
+from mrpack.errors import InvalidArtifact, UsageError
 from mrpack.model.config import ModelConfig
-from mrpack.model.dialects import WRITERS, read_artifact
-from mrpack.model.layer import LayerRole, PlannedLayer
-from mrpack.model.overrides import OVERRIDES_LIMIT, Overrides, parse_overrides, parse_setting
+from mrpack.model.dialects import WRITERS
+from mrpack.model.layer import PlannedLayer
+from mrpack.model.overrides import parse_setting
 from mrpack.model.quantization import auto_tag
 from mrpack.model.timestamp import format_ns, parse_rfc3339
-from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import CONFIG_LIMIT
-from mrpack.oci.manifest import Index, Manifest
+from mrpack.oci.manifest import Manifest
 from mrpack.oci.reference import Reference
 from mrpack.packing.pack import PackedArtifact, pack, with_created
 from mrpack.packing.plan import Plan, Wishes
 from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, detect
 from mrpack.targets import open_place
+from mrpack.verbs.stored import read_stored
 from mrpack.workspace import Access, Workspace
 
 # ModelPack's config has no place for a context size.
@@ -129,37 +126,6 @@ def _plan(workspace: Workspace, request: PackageRequest) -> tuple[Plan, Source |
     kind = detect(request.source) if request.kind is None else request.kind
     planned = PLANNERS[kind](request.source, request.wishes)
     return with_created(planned, created or format_ns(request.wishes.facts.mtime_ns)), None
-
-
-def read_stored(source: Source, manifest: Descriptor) -> tuple[ModelArtifact, Overrides]:
-    """An artifact and the overrides it carries; small documents are read, weights are not.
-
-    Raises:
-        Unsupported: files are in archives, or it is an index: there is nothing to keep layer by layer.
-    """
-    _, document = read_document(source, manifest)
-    if isinstance(document, Index):
-        raise Unsupported(
-            f"{manifest.digest} is an index of several artifacts", hint="name one by its digest"
-        )
-    artifact = read_artifact(document, _read(source, document.config, CONFIG_LIMIT))
-    if artifact.archives:
-        raise Unsupported(
-            f"{manifest.digest} holds its files in archives",
-            hint="`mrpack resolve` unpacks them: package that folder",
-        )
-    documents = artifact.with_role(LayerRole.OVERRIDES)
-    if not documents:
-        return artifact, artifact.settings
-    return artifact, parse_overrides(_read(source, documents[0].descriptor, OVERRIDES_LIMIT))
-
-
-def _read(source: Source, descriptor: Descriptor, limit: int) -> bytes:
-    stream = source.fetch(descriptor)
-    try:
-        return read_verified(stream, descriptor.digest, descriptor.size, limit=limit)
-    finally:
-        stream.close()
 
 
 def _rewritten(packed: PackedArtifact, planned: Plan, dialect: str) -> PackedArtifact:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrpack.content.copy import copy as copy_content
+from mrpack.content.ports import Source
 from mrpack.content.progress import Event, Planned, Report, silent
 from mrpack.digest import Digest
 from mrpack.errors import NotFound
+from mrpack.model.dialects import WRITERS
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
+from mrpack.packing.pack import pack
+from mrpack.packing.plan import Wishes
+from mrpack.packing.plan_stored import plan_stored
 from mrpack.targets import open_place
+from mrpack.verbs.stored import read_stored
 from mrpack.workspace import Access, Workspace
 
 
@@ -90,16 +96,26 @@ def copy(
     source: str,
     destination: str,
     *,
+    dialect: str | None = None,
     access: Access | None = None,
     jobs: int | None = None,
     report: Report = silent,
 ) -> Moved:
-    """Copy between two places (registry references, `oci:` folders); the local store is not touched."""
+    """Copy between two places (registry references, `oci:` folders); the local store is not touched.
+
+    With `dialect`, a row of WRITERS, the artifact is written anew in it over the same layers.
+    """
     origin = open_place(workspace, source, access, create=False)
     place = open_place(workspace, destination, access)
+    content: Source = origin.target
+    ref = origin.ref
+    if dialect is not None:
+        artifact, settings = read_stored(content, content.resolve(ref))
+        packed = pack(plan_stored(artifact, settings, Wishes()), WRITERS[dialect], base=content)
+        content, ref = packed, packed.ref
     sizes = _Sizes(report)
     moved = copy_content(
-        origin.target, origin.ref, place.target, place.ref, jobs=jobs or workspace.settings.jobs, report=sizes
+        content, ref, place.target, place.ref, jobs=jobs or workspace.settings.jobs, report=sizes
     )
     return Moved(name=place.name, digest=moved.digest, size=sizes.total)
 
