@@ -71,8 +71,11 @@ class FolderLibrary:
         )
 
     def stamp(self) -> Hashable:
-        found = os.stat(f"{self.root}/models.json")
-        return (found.st_mtime_ns, found.st_ino, found.st_size)
+        try:
+            found = os.stat(f"{self.root}/models.json")
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
 
     @property
     def _file(self) -> Path:

@@ -1,8 +1,9 @@
-"""A gateway on a free port of this process, with fake engines behind it, and a client that sees every byte."""
+"""A gateway on a free port of this process, fake engines behind it, and a client that sees every byte."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import time
@@ -53,7 +54,11 @@ class Answer:
     @property
     def text(self) -> str:
         """What the model said in a stream of chat chunks."""
-        deltas = [event["choices"][0]["delta"] for event in self.events if "choices" in event and event["choices"]]
+        deltas = [
+            event["choices"][0]["delta"]
+            for event in self.events
+            if event != "[DONE]" and event.get("choices")
+        ]
         return "".join(delta.get("content") or "" for delta in deltas)
 
 
@@ -89,7 +94,9 @@ class Client:
 
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.request("POST", path, content, {"Content-Type": "application/json", **(headers or {})})
+        return await self.request(
+            "POST", path, content, {"Content-Type": "application/json", **(headers or {})}
+        )
 
     async def start_stream(
         self, model: str = "fake", *, chunks: int = 5, delay: float = 0.0
@@ -223,9 +230,7 @@ async def gateway(
             library,
             engines,
             HOST,
-            CommandSettings(
-                overrides=parse_overrides(settings.encode()), ready_timeout_s=ready_timeout_s
-            ),
+            CommandSettings(overrides=parse_overrides(settings.encode()), ready_timeout_s=ready_timeout_s),
         ),
         pool=pool,
         engines=engines,
@@ -239,9 +244,17 @@ async def gateway(
         yield Running(Client(bound), pool, library, engine, folder)
 
 
-async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
-    """Polls, since what happens in other processes sends no events."""
+def exists(path: Path) -> bool:
+    """Of files and, below /proc, of processes."""
+    return path.exists()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Polls, since what happens in other processes sends no events; the condition may be awaitable."""
     deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
+    while True:
+        found = condition()
+        if await found if inspect.isawaitable(found) else found:
+            return
+        assert time.monotonic() < deadline, "it did not come true"
         await asyncio.sleep(0.01)

@@ -15,8 +15,8 @@ elif "--help" in sys.argv:
     print("usage: llama-server")
 else:
     value = dict(zip(sys.argv[1:], sys.argv[2:]))
-    options = open({options!r}).read().split()
-    os.execv({python!r}, [{python!r}, {engine!r}, "--socket", value["--host"], "--alias", value["--alias"], *options])
+    where = ["--socket", value["--host"], "--alias", value["--alias"]]
+    os.execv({python!r}, [{python!r}, {engine!r}, *where, *open({options!r}).read().split()])
 """
 
 

@@ -7,9 +7,11 @@ import threading
 
 import pytest
 
+from mrpack.digest import Digest, read_verified
 from mrpack.errors import (
     RegistryUnavailable,
 )
+from mrpack.oci.descriptor import Descriptor
 from mrpack.registry import (
     RegistrySession,
     RegistrySettings,
@@ -86,3 +88,32 @@ def test_leftover_bytes_are_not_the_next_answer(registry: FakeRegistry, session:
     for _ in range(3):
         assert target.resolve("v1").digest == manifest.descriptor.digest
         assert target.exists(manifest.config)
+
+
+def test_a_connection_that_is_dropped_with_the_next_request_is_replaced_at_once() -> None:
+    """A server may close an idle connection just when it is used again; that is no failure."""
+    settings = RegistrySettings(retry=RetryPolicy(attempts=1))
+    with RawServer(send(HEAD + b"Content-Length: 2\r\n\r\n{}")) as server:
+        # The connection is closed behind the answer, with or without the client having noticed.
+        with RegistrySession(settings) as session:
+            for _ in range(20):
+                session.check(server.address)
+        assert len(server.heads) == 20
+
+
+def test_bytes_that_are_all_there_are_not_lost_to_a_connection_that_stays_open() -> None:
+    content = b"x" * 1_000
+    blob = Descriptor(media_type="a/b", digest=Digest.of(content), size=len(content))
+    over = threading.Event()
+
+    def never_close(connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"Connection: close\r\n\r\n" + content)
+        over.wait()
+
+    settings = RegistrySettings(read_timeout_s=0.3, retry=RetryPolicy(attempts=1))
+    with RawServer(never_close) as server, RegistrySession(settings) as session:
+        source = RegistryTarget(session, server.address, REPOSITORY).fetch(blob)
+        try:
+            assert read_verified(source, blob.digest, blob.size, limit=blob.size) == content
+        finally:
+            over.set()

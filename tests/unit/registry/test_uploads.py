@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from mrpack.content.copy import copy
-from mrpack.digest import BytesSource, Digest
+from mrpack.digest import ByteSource, BytesSource, Digest
 from mrpack.errors import (
     AccessDenied,
     IntegrityError,
@@ -22,8 +28,10 @@ from mrpack.registry import (
     RegistryTarget,
 )
 from tests.fakes import registry_faults as faults
+from tests.fakes.certificates import Authority
+from tests.fakes.raw_server import RawServer
 from tests.fakes.registry import FakeRegistry, Fault, Instead, Reply, error_reply
-from tests.fakes.registry_scene import REPOSITORY, WEIGHTS, describe, failure, push
+from tests.fakes.registry_scene import REPOSITORY, SETTINGS, WEIGHTS, describe, failure, push
 
 HEX = "a" * 64
 
@@ -126,3 +134,102 @@ def test_a_source_that_fails_is_blamed_and_the_push_is_not_repeated(
     assert not any(registry.blobs.get((REPOSITORY, str(blob.digest))) for blob in manifest.layers)
     assert len(registry.seen("POST", "blobs/uploads")) <= 2
     assert (REPOSITORY, "v1") not in registry.manifests
+
+
+def test_an_upload_that_a_mount_opened_is_used(registry: FakeRegistry, session: RegistrySession) -> None:
+    source = RegistryTarget(session, registry.address, "team/other")
+    target = RegistryTarget(session, registry.address, REPOSITORY)
+    assert not target.mount(describe(WEIGHTS), source)
+    target.push(describe(WEIGHTS), lambda offset: BytesSource(WEIGHTS[offset:]))
+    assert target.exists(describe(WEIGHTS))
+    assert len(registry.seen("POST", "blobs/uploads")) == 1
+
+
+def test_a_manifest_no_registry_would_take_is_not_sent(
+    registry: FakeRegistry, session: RegistrySession
+) -> None:
+    raw = bytes(5_000_000)
+    target = RegistryTarget(session, registry.address, REPOSITORY)
+    error = failure(lambda: target.push_manifest(describe(raw), raw, "v1"))
+    assert isinstance(error, InvalidArtifact)
+    assert not registry.requests
+
+
+class OpenFile:
+    """As the local store opens its blobs; `taken` counts what went out through the kernel."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY)
+        self.taken = 0
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        return os.readv(self._handle, [buffer])
+
+    def fileno(self) -> int:
+        return self._handle
+
+    def advance(self, count: int) -> None:
+        self.taken += count
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def test_a_file_goes_out_through_the_kernel(
+    registry: FakeRegistry, session: RegistrySession, tmp_path: Path
+) -> None:
+    content = os.urandom(5_000_000)
+    (tmp_path / "blob").write_bytes(content)
+    file = OpenFile(tmp_path / "blob")
+    target = RegistryTarget(session, registry.address, REPOSITORY)
+    target.push(describe(content), lambda _offset: file)
+    assert registry.blobs[REPOSITORY, str(Digest.of(content))] == content
+    assert file.taken == len(content)
+
+
+def test_a_file_is_read_where_tls_has_to_see_it(authority: Authority, tmp_path: Path) -> None:
+    content = os.urandom(1_000_000)
+    (tmp_path / "blob").write_bytes(content)
+    file = OpenFile(tmp_path / "blob")
+    with (
+        FakeRegistry(authority.server_context()) as registry,
+        RegistrySession(replace(SETTINGS, ca_file=authority.ca_file)) as session,
+    ):
+        RegistryTarget(session, registry.address, REPOSITORY).push(describe(content), lambda _offset: file)
+        assert registry.blobs[REPOSITORY, str(Digest.of(content))] == content
+    assert file.taken == 0
+
+
+@pytest.mark.parametrize("size", [0, 999, 1_001])
+def test_a_file_of_another_size_is_not_sent(
+    registry: FakeRegistry, session: RegistrySession, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "blob").write_bytes(bytes(size))
+    target = RegistryTarget(session, registry.address, REPOSITORY)
+    error = failure(lambda: target.push(describe(bytes(1_000)), lambda _offset: OpenFile(tmp_path / "blob")))
+    assert isinstance(error, IntegrityError)
+    assert not target.exists(describe(bytes(1_000)))
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_registry_that_stops_taking_bytes_is_given_up(tmp_path: Path, as_file: bool) -> None:
+    content = bytes(20_000_000)
+    (tmp_path / "blob").write_bytes(content)
+    over = threading.Event()
+    accept = b"HTTP/1.1 202 Accepted\r\nLocation: /v2/x\r\nContent-Length: 0\r\n\r\n"
+
+    def take_no_more(connection: socket.socket) -> None:
+        connection.sendall(accept)
+        connection.recv(1_000)
+        over.wait()
+
+    with RawServer(take_no_more) as server, RegistrySession(replace(SETTINGS, read_timeout_s=0.2)) as session:
+        target = RegistryTarget(session, server.address, REPOSITORY)
+
+        def open_at(offset: int) -> ByteSource:
+            return OpenFile(tmp_path / "blob") if as_file else BytesSource(content[offset:])
+
+        try:
+            assert isinstance(failure(lambda: target.push(describe(content), open_at)), RegistryUnavailable)
+        finally:
+            over.set()

@@ -1,0 +1,60 @@
+"""Lists that a registry hands out in pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mrpack.errors import InvalidArtifact, RegistryUnavailable
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
+from mrpack.registry.client import Call, RegistryClient
+from mrpack.registry.transport import Response
+from mrpack.registry.url import Url
+
+_PAGE_LIMIT: Final = 1_000
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+
+
+def list_tags(client: RegistryClient, repository: str, scopes: tuple[str, ...]) -> list[str]:
+    """All tags, sorted.
+
+    Raises:
+        NotFound: no such repository.
+        RegistryUnavailable: pages without end, on another host, or not a list of tags.
+    """
+    doing = f"list the tags of {repository}"
+    found: set[str] = set()
+    path: str | Url | None = f"/v2/{repository}/tags/list?n=1000"
+    for _ in range(_PAGE_LIMIT):
+        if path is None:
+            return sorted(found)
+        response = client.send(Call(doing=doing, path=path, repository=repository, scopes=scopes))
+        before = len(found)
+        found.update(_tags(response, doing))
+        path = _next_page(response, client, doing)
+        if path is not None and len(found) == before:
+            break
+    raise RegistryUnavailable(f"{doing}: {client.registry} sends pages without end")
+
+
+def _tags(response: Response, doing: str) -> list[str]:
+    try:
+        tags = decode_object(response.read(MANIFEST_LIMIT), "tags").get("tags") or []
+    except InvalidArtifact as error:
+        raise RegistryUnavailable(f"{doing}: {error.message}") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise RegistryUnavailable(f"{doing}: the answer is not a list of tags")
+    return tags
+
+
+def _next_page(response: Response, client: RegistryClient, doing: str) -> Url | None:
+    """RFC 8288. Another origin would be asked with nothing to show, and could answer anything."""
+    link = _NEXT.search(response.header("Link") or "")
+    if link is None:
+        return None
+    url = response.url.follow(link[1])
+    if url.origin != client.origin:
+        raise RegistryUnavailable(
+            f"{doing}: {client.registry} continues its list on {url.origin}, which is refused"
+        )
+    return url
