@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -38,6 +40,7 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[floa
         stderr=subprocess.PIPE,
         text=True,
     )
+    watch = _Peak(process.pid)
     assert process.stderr is not None
     errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
@@ -45,7 +48,30 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[floa
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{errors}")
-    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return wall, used.ru_utime + used.ru_stime, watch.stop()
+
+
+class _Peak:
+    """The high-water mark of a process, in MiB: that of wait4 carries over what the parent had at the fork."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._peak = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            with contextlib.suppress(OSError):
+                for line in self._status.read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        self._peak = max(self._peak, int(line.split()[1]) / 1024)
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self._peak
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -80,25 +81,31 @@ def _copy_document(
 def _copy_blobs(
     source: Source, blobs: tuple[Descriptor, ...], target: Target, jobs: int, report: Report
 ) -> None:
-    """Largest first, so that the last worker is not left with the longest blob."""
+    """Largest first, so that the last worker is not left with the longest blob.
+
+    When one fails, the others stop at their next read. An interrupt does not wait for them.
+    """
     ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
-    with ThreadPoolExecutor(max_workers=max(1, min(jobs, len(ordered)))) as pool:
-        futures = [pool.submit(_copy_blob, source, blob, target, report) for blob in ordered]
-        try:
-            done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        for future in waiting:
-            future.cancel()
-        for future in done:
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(max_workers=max(1, min(jobs, len(ordered))))
+    try:
+        futures = [pool.submit(_copy_blob, source, blob, target, report, stop) for blob in ordered]
+        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+    except BaseException:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    for future in (*done, *waiting):
+        # The first failure counts: what was stopped for its sake comes later in this order.
+        if not future.cancelled():
             future.result()
-        for future in waiting:
-            if not future.cancelled():
-                future.result()
 
 
-def _copy_blob(source: Source, blob: Descriptor, target: Target, report: Report) -> None:
+def _copy_blob(
+    source: Source, blob: Descriptor, target: Target, report: Report, stop: threading.Event
+) -> None:
     with _failing("destination", "look for blob", str(blob.digest)):
         if target.exists(blob):
             report(Finished(blob, Outcome.EXISTING))
@@ -120,7 +127,7 @@ def _copy_blob(source: Source, blob: Descriptor, target: Target, report: Report)
 
     def open_at(offset: int) -> ByteSource:
         with _failing("source", "fetch blob", str(blob.digest)):
-            return _Watched(source.fetch(blob, offset), blob, offset, report, broken)
+            return _Watched(source.fetch(blob, offset), blob, offset, report, broken, stop)
 
     try:
         with _failing("destination", "push blob", str(blob.digest)):
@@ -134,17 +141,28 @@ def _copy_blob(source: Source, blob: Descriptor, target: Target, report: Report)
     report(Finished(blob, Outcome.TRANSFERRED))
 
 
+class _StoppedError(MrpackError):
+    """Ends a transfer whose copy has failed already; nobody sees it."""
+
+
 class _Watched:
     """Reports the position of a stream, and notes the failures that are the source's own."""
 
     def __init__(
-        self, inner: ByteSource, blob: Descriptor, position: int, report: Report, broken: list[MrpackError]
+        self,
+        inner: ByteSource,
+        blob: Descriptor,
+        position: int,
+        report: Report,
+        broken: list[MrpackError],
+        stop: threading.Event,
     ) -> None:
         self._inner = inner
         self._blob = blob
         self._position = position
         self._report = report
         self._broken = broken
+        self._stop = stop
         fileno = getattr(inner, "fileno", None)
         if fileno is not None:
             self.fileno = fileno
@@ -160,6 +178,8 @@ class _Watched:
 
     def advance(self, count: int) -> None:
         """Bytes that went on without `readinto`, through the kernel."""
+        if self._stop.is_set():
+            raise _StoppedError("stopped, since another blob failed")
         self._position += count
         self._report(Advanced(self._blob, self._position))
 

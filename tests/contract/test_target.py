@@ -22,6 +22,8 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.registry import RegistrySession, RegistrySettings, RegistryTarget
 from mrpack.registry.retry import RetryPolicy
+from mrpack.store.layout import OciLayout
+from mrpack.store.store import Store
 from tests.fakes.registry import FakeRegistry
 
 # One entry a target: a context manager over an empty one, given a folder of its own.
@@ -41,8 +43,21 @@ def in_a_registry(_folder: Path) -> Iterator[Target]:
         yield RegistryTarget(session, registry.address, "team/model")
 
 
+@contextlib.contextmanager
+def in_a_layout(folder: Path) -> Iterator[Target]:
+    yield OciLayout(folder / "layout")
+
+
+@contextlib.contextmanager
+def in_the_store(folder: Path) -> Iterator[Target]:
+    with Store(folder / "home").operation() as layout:
+        yield layout
+
+
 TARGETS: dict[str, TargetFactory] = {
     "memory": in_memory,
+    "layout": in_a_layout,
+    "store": in_the_store,
     "registry": in_a_registry,
 }
 
