@@ -61,4 +61,13 @@ def _text(inspected: verbs.Inspected) -> str:
         (file["path"], file["role"], human_size(file["size"]), file["digest"].partition(":")[2][:12])
         for file in value["files"]
     ]
+    rows += [
+        (
+            item["name"] or "(archive)",
+            item["role"],
+            human_size(item["size"]),
+            item["digest"].partition(":")[2][:12],
+        )
+        for item in value["archives"]
+    ]
     return "\n".join([*lines, "", render_table(("FILE", "ROLE", "SIZE", "BLOB"), rows)])

@@ -38,7 +38,7 @@ def list_models(invocation: Invocation, name: str | None) -> None:
                 config.architecture if config else "",
                 listed.manifest.digest.short,
                 str(config.context_size or "") if config else "",
-                human_size(listed.size) if config else "damaged: run `mrpack verify`",
+                human_size(listed.size) if config else listed.problem[:60],
             )
         )
     header = ("MODEL", "PARAMETERS", "QUANTIZATION", "ARCHITECTURE", "ID", "CONTEXT", "SIZE")

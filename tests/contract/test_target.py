@@ -17,6 +17,7 @@ from mrpack.content.memory import MemoryTarget
 from mrpack.content.ports import Lister, Target
 from mrpack.content.progress import Event, Finished, Outcome
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, read_verified
+from mrpack.distribution import serving
 from mrpack.errors import IntegrityError, MrpackError, NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
@@ -54,7 +55,14 @@ def in_the_store(folder: Path) -> Iterator[Target]:
         yield layout
 
 
+@contextlib.contextmanager
+def in_our_own_registry(folder: Path) -> Iterator[Target]:
+    with serving(OciLayout(folder / "served"), writable=True) as address, RegistrySession() as session:
+        yield RegistryTarget(session, address, "team/model")
+
+
 TARGETS: dict[str, TargetFactory] = {
+    "registry serve": in_our_own_registry,
     "memory": in_memory,
     "layout": in_a_layout,
     "store": in_the_store,

@@ -142,15 +142,12 @@ MALFORMED: Final[dict[str, Malformed]] = {
         file('{"__metadata__":{"a":' + "[" * 100_000), "__metadata__: not an object of strings at byte"
     ),
     "metadata key twice": Malformed(
-        file('{"__metadata__":{"a":"1","a":"2"}}'), "__metadata__.a: occurs twice"
+        file('{"__metadata__":{"a":"1","a":"2"}}'), "__metadata__: 'a' occurs twice"
     ),
     "metadata twice": Malformed(file('{"__metadata__":{},"__metadata__":{}}'), "__metadata__: occurs twice"),
     "metadata not closed": Malformed(file('{"__metadata__":{"a":"1"'), "not an object of strings at byte"),
     "comma behind the metadata": Malformed(
         file('{"__metadata__":{"a":"1",}}'), "not an object of strings at byte"
-    ),
-    "40 MB of metadata": Malformed(
-        file('{"__metadata__":{"a":"' + "a" * 40_000_000 + '"}}'), "more than 33554432 bytes of text"
     ),
     "metadata of 65,537 keys": Malformed(
         file({"__metadata__": {str(number): "" for number in range(65_537)}}), "more than 65536 keys"

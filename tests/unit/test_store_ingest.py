@@ -74,7 +74,7 @@ def test_gc_leaves_a_running_ingest_alone_and_takes_a_dead_one(blobs: BlobFolder
         write(ingest, CONTENT)
         assert list(blobs.leftovers()) == []
         (blobs.ingest_folder / "dead.pieces").write_bytes(b"x")
-        assert [path.name for path in blobs.leftovers()] == ["dead.pieces"]
+        assert [(path.name, size) for path, size in blobs.leftovers()] == [("dead.pieces", 1)]
 
 
 def test_a_closed_ingest_takes_nothing(blobs: BlobFolder) -> None:
