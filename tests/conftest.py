@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,14 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def mrpack(home: Path, tmp_path: Path) -> Mrpack:
     return Mrpack(empty_environment(home), tmp_path)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """With a path that leaves room for a socket's, which may have 103 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="m"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

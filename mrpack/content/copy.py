@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from mrpack.content.ports import Adopter, FileBacked, Mounter, Source, Target
+from mrpack.content.ports import Adopter, Fetcher, FileBacked, Mounter, Source, Target
 from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report, silent
 from mrpack.digest import ByteSource, read_verified
 from mrpack.errors import InvalidArtifact, MrpackError, TransferError
@@ -22,7 +22,7 @@ DEFAULT_JOBS: Final = 3
 _DEPTH_LIMIT: Final = 4
 
 
-def read_document(source: Source, descriptor: Descriptor) -> tuple[bytes, Manifest | Index]:
+def read_document(source: Fetcher, descriptor: Descriptor) -> tuple[bytes, Manifest | Index]:
     """Fetch, verify and parse a manifest or index (at most 4 MiB)."""
     stream = source.fetch(descriptor)
     try:

@@ -16,6 +16,8 @@ _REGISTRY = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
     r"|\[[a-fA-F0-9:]+\])(?::(\d{1,5}))?"
 )
+# Short for the same place.
+_ALIASES: Final = {"index.docker.io": "docker.io", "hf.co": "huggingface.co"}
 _REPOSITORY_LIMIT: Final = 255  # characters with the registry, as Distribution counts them
 
 
@@ -58,8 +60,7 @@ class Reference:
             registry, repository = first, remainder
         else:
             registry, repository = defaults.registry, rest
-        if registry in {"docker.io", "index.docker.io"}:
-            registry = "docker.io"
+        registry = _ALIASES.get(registry, registry)
         if "/" not in repository and registry == defaults.registry and defaults.namespace:
             repository = f"{defaults.namespace}/{repository}"
         repository = repository.lower()

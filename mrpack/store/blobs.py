@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import json
 import os
 import stat
 import uuid
@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.content.ports import Opener
-from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, Verifier
+from mrpack.digest import Digest
 from mrpack.errors import (
     HostRefused,
     IntegrityError,
     InvalidArtifact,
+    MrpackError,
     NotFound,
-    RegistryUnavailable,
     from_os_error,
 )
 from mrpack.store.durable import Taken, make_folder, sync_folder, take
+from mrpack.store.linked import LinkNotes
+from mrpack.store.locks import lock
+from mrpack.store.parts import claimed_part
 
-# A source that breaks this often in a row without a byte of progress is given up.
-_BREAKS_LIMIT: Final = 5
+# A pipe that somebody planted must not make us wait for its other end.
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ALGORITHMS: Final = ("sha256", "sha512")
 
 
 class FileSource:
@@ -47,11 +51,16 @@ class FileSource:
 
 
 class BlobFolder:
-    """`root/blobs/<algorithm>/<hex>`, written through `root/ingest/`. Safe for threads and processes."""
+    """`root/blobs/<algorithm>/<hex>`, written through `root/ingest/`. Safe for threads and processes.
+
+    What is visible has its right bytes, on disk. Its name survives a power loss after `sync_names`, which
+    comes before anything points to it.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._ingest = root / "ingest"
+        self.ingest_folder = root / "ingest"
+        self._links = LinkNotes(root, self.ingest_folder)
 
     def path(self, digest: Digest) -> Path:
         return self._root / "blobs" / digest.algorithm / digest.hex
@@ -60,7 +69,7 @@ class BlobFolder:
         """Raises NotFound, or IntegrityError when the file cannot be what it was (size, edited in place)."""
         path = self.path(digest)
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(path, _READ)
         except FileNotFoundError:
             raise NotFound(f"no blob {digest} in {self._root}") from None
         except OSError as error:
@@ -72,6 +81,15 @@ class BlobFolder:
             os.close(handle)
             raise
         return FileSource(handle)
+
+    def size(self, digest: Digest) -> int:
+        """In bytes, for who knows the digest alone. Raises NotFound, also for what was edited in place."""
+        try:
+            status = self.path(digest).lstat()
+            self._check(status, digest, status.st_size)
+        except (OSError, IntegrityError):
+            raise NotFound(f"no blob {digest} in {self._root}") from None
+        return status.st_size
 
     def has(self, digest: Digest, size: int) -> bool:
         try:
@@ -88,7 +106,7 @@ class BlobFolder:
                 actual=str(status.st_size),
                 hint="`mrpack verify` shows what is damaged; pull or package it again",
             )
-        if status.st_mtime_ns != self._linked_mtime(digest, status.st_mtime_ns):
+        if self._links.is_edited(digest, status):
             raise IntegrityError(
                 f"blob {digest.short} shares its file with one that was edited after packaging",
                 expected=str(digest),
@@ -104,84 +122,39 @@ class BlobFolder:
         """
         name = f"blob {digest.short}"
         try:
-            make_folder(self._ingest)
-            make_folder(self.path(digest).parent)
-            with self._part(digest) as (part, handle, resumed):
-                self._check_space(size - resumed, name)
-                try:
-                    self._receive(digest, size, handle, resumed, open_at)
-                except IntegrityError:
-                    if not resumed:
-                        part.unlink()
-                        raise
-                    # The part of an earlier run may be what is wrong: once more from the first byte.
-                    os.ftruncate(handle, 0)
-                    try:
-                        self._receive(digest, size, handle, 0, open_at)
-                    except IntegrityError:
-                        part.unlink()
-                        raise
-                os.fchmod(handle, 0o444)
-                os.fsync(handle)
-                part.rename(self.path(digest))
-            sync_folder(self.path(digest).parent)
-        except _AlreadyHereError:
-            return
-        except OSError as error:
-            raise from_os_error(error, f"write {name}") from error
-
-    def _receive(self, digest: Digest, size: int, handle: int, offset: int, open_at: Opener) -> None:
-        verifier = Verifier(digest, size)
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        os.lseek(handle, 0, os.SEEK_SET)
-        while verifier.count < offset:
-            count = os.readv(handle, [buffer[: min(BUFFER_SIZE, offset - verifier.count)]])
-            if not count:
-                break
-            verifier.update(buffer[:count])
-        breaks = 0
-        while True:
-            before = verifier.count
-            try:
-                source = open_at(verifier.count)
-                try:
-                    _drain(source, verifier, handle, buffer)
-                finally:
-                    source.close()
-                break
-            except RegistryUnavailable:
-                breaks = 0 if verifier.count > before else breaks + 1
-                if breaks >= _BREAKS_LIMIT:
-                    raise
-        verifier.finish()
-
-    @contextlib.contextmanager
-    def _part(self, digest: Digest) -> Iterator[tuple[Path, int, int]]:
-        """An exclusively locked part file and its length: one an earlier run left, else a new one.
-
-        Waits for whoever is writing the same blob now, so that it is fetched once; a lock that lies costs a
-        second transfer and nothing else, since names are unique and the rename is atomic.
-        """
-        while True:
-            left = sorted(self._ingest.glob(f"{digest.hex}.*.part"))
-            path = left[0] if left else self._ingest / f"{digest.hex}.{uuid.uuid4().hex}.part"
-            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if left else os.O_CREAT | os.O_EXCL)
-            try:
-                handle = os.open(path, flags, 0o600)
-            except FileNotFoundError:
-                continue  # its writer has just finished
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                if _is_at(handle, path):
-                    yield path, handle, os.fstat(handle).st_size
+            make_folder(self.ingest_folder)
+            with claimed_part(self.ingest_folder, digest, lambda: self.has(digest, size)) as part:
+                if part is None:
                     return
-            finally:
-                os.close(handle)
-            if self.path(digest).exists():
-                raise _AlreadyHereError
+                self.check_space(size - part.resumed, name)
+                try:
+                    part.receive(digest, size, open_at)
+                    self.settle(part.path, part.handle, digest)
+                except (IntegrityError, OSError):
+                    # Wrong bytes; or the disk failed, and nobody knows which of them it took.
+                    part.path.unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise self._failed(error, f"write {name}", size) from error
 
-    def _check_space(self, needed: int, name: str) -> None:
-        status = os.statvfs(self._ingest)
+    def settle(self, part: Path, handle: int, digest: Digest) -> None:
+        """Seal a part file whose content was verified, and give it its name. Raises OSError."""
+        target = self.path(digest)
+        make_folder(target.parent)
+        os.fchmod(handle, 0o444)
+        os.fsync(handle)
+        part.rename(target)
+
+    def sync_names(self) -> None:
+        """Make all blobs there are survive a power loss. Raises OSError."""
+        blobs = self._root / "blobs"
+        for folder in (*(blobs / algorithm for algorithm in _ALGORITHMS), blobs, self._root):
+            if folder.is_dir():
+                sync_folder(folder)
+
+    def check_space(self, needed: int, name: str) -> None:
+        """Raises HostRefused when `needed` bytes do not fit; the ingest folder has to be there."""
+        status = os.statvfs(self.ingest_folder)
         free = status.f_bavail * status.f_frsize
         if needed > free:
             raise HostRefused(
@@ -189,71 +162,70 @@ class BlobFolder:
                 hint="free some space, or set MRPACK_HOME to another disk",
             )
 
+    def _failed(self, error: OSError, doing: str, needed: int) -> MrpackError:
+        """Of a full disk people hear what was needed: `check_space` cannot see quotas and other writers."""
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            return from_os_error(error, doing)
+        return HostRefused(
+            f"{doing}: no space left for {needed} bytes in {self._root}",
+            hint="free some space, or set MRPACK_HOME to another disk",
+        )
+
     def adopt(self, digest: Digest, size: int, path: Path) -> Taken:
         """Take over a file whose content is known to match. A hard link is remembered with its mtime."""
         target = self.path(digest)
-        aside = self._ingest / f"{digest.hex}.{uuid.uuid4().hex}.adopted"
+        aside = self.ingest_folder / f"{digest.hex}.{uuid.uuid4().hex}.adopted"
         try:
-            make_folder(self._ingest)
+            make_folder(self.ingest_folder)
             make_folder(target.parent)
+            before = path.stat()
             how = take(path, aside)
             try:
-                self._seal_adopted(aside, digest, size, how)
+                after = self._seal_adopted(aside, digest, how)
+                if after.st_size != size or path.stat().st_mtime_ns != before.st_mtime_ns:
+                    raise IntegrityError(
+                        f"{path} changed while it was packaged",
+                        expected=str(size),
+                        actual=str(after.st_size),
+                        hint="repeat",
+                    )
                 aside.rename(target)
-                # rename(2) does nothing when both names are the same file already.
+            finally:
+                # Also after rename(2), which does nothing when both names are the same file already.
                 aside.unlink(missing_ok=True)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
-            sync_folder(target.parent)
         except OSError as error:
-            raise from_os_error(error, f"adopt {path}") from error
+            raise self._failed(error, f"adopt {path}", size) from error
         return how
 
-    def _seal_adopted(self, aside: Path, digest: Digest, size: int, how: Taken) -> None:
-        handle = os.open(aside, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _seal_adopted(self, aside: Path, digest: Digest, how: Taken) -> os.stat_result:
+        handle = os.open(aside, _READ)
         try:
-            status = os.fstat(handle)
-            if status.st_size != size:
-                raise IntegrityError(
-                    f"{aside.name}: {status.st_size} bytes instead of {size}",
-                    expected=str(size),
-                    actual=str(status.st_size),
-                    hint="the file changed while it was packaged; repeat",
-                )
             os.fsync(handle)
             if how is not Taken.HARD_LINK:
                 os.fchmod(handle, 0o444)
+            status = os.fstat(handle)
         finally:
             os.close(handle)
         if how is Taken.HARD_LINK:
-            self._remember_link(digest, status.st_mtime_ns)
-
-    def _link_note(self, digest: Digest) -> Path:
-        return self._root / "linked" / f"{digest.hex}.json"
-
-    def _remember_link(self, digest: Digest, mtime_ns: int) -> None:
-        """A cheap tripwire: whoever edits the user's file in place moves its mtime."""
-        note = self._link_note(digest)
-        make_folder(note.parent)
-        note.write_bytes(json.dumps({"mtime_ns": mtime_ns}).encode())
-
-    def _linked_mtime(self, digest: Digest, default: int) -> int:
-        try:
-            note = json.loads(self._link_note(digest).read_bytes())
-        except (OSError, ValueError):
-            return default
-        value = note.get("mtime_ns") if isinstance(note, dict) else None
-        return value if isinstance(value, int) else default
+            self._links.write(digest, status)
+        return status
 
     def remove(self, digest: Digest) -> None:
-        """Idempotent. Only `gc` and `repair` call it, under the exclusive lock."""
-        self.path(digest).unlink(missing_ok=True)
-        self._link_note(digest).unlink(missing_ok=True)
+        """Idempotent. Only under the exclusive lock. Raises OSError."""
+        path = self.path(digest)
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            path.unlink()
+            self._links.remove(digest, status)
+
+    def sweep_notes(self) -> None:
+        """Forget links that are no more, and were not forgotten. As `remove`."""
+        statuses = {digest.hex: status for digest, status in self.digests()}
+        self._links.sweep(statuses.get)
 
     def digests(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Every file under a digest's name, unverified; foreign names are passed over."""
-        for algorithm in ("sha256", "sha512"):
+        for algorithm in _ALGORITHMS:
             folder = self._root / "blobs" / algorithm
             if not folder.is_dir():
                 continue
@@ -262,37 +234,20 @@ class BlobFolder:
                     with contextlib.suppress(InvalidArtifact, FileNotFoundError):
                         yield Digest.parse(f"{algorithm}:{entry.name}"), entry.stat(follow_symlinks=False)
 
-    def leftovers(self) -> Iterator[Path]:
-        """Part files of operations that no longer run."""
-        if not self._ingest.is_dir():
+    def leftovers(self) -> Iterator[tuple[Path, int]]:
+        """Files of operations that no longer run, and their sizes; each is locked until the next is taken."""
+        if not self.ingest_folder.is_dir():
             return
-        for path in sorted(self._ingest.iterdir()):
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        for path in sorted(self.ingest_folder.iterdir()):
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield path
-            except BlockingIOError:
-                continue
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                handle = os.open(path, _READ)
+            except (FileNotFoundError, PermissionError):
+                continue  # finished just now, or another user's
+            try:
+                if lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                    yield path, status.st_size
             finally:
                 os.close(handle)
-
-
-class _AlreadyHereError(Exception):
-    """Another process finished the blob while we waited for its part file."""
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    """Whether `path` still names the open file: its writer may have renamed it while we waited."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _drain(source: ByteSource, verifier: Verifier, handle: int, buffer: memoryview) -> None:
-    """Hash and write until the end; a byte that is too many is never written."""
-    while count := source.readinto(buffer):
-        chunk = buffer[:count]
-        verifier.update(chunk)
-        while chunk:
-            chunk = chunk[os.write(handle, chunk) :]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mrpack.errors import from_os_error
 from mrpack.model.artifact import ModelArtifact
-from mrpack.model.layer import ArtifactFile, LayerRole
+from mrpack.model.layer import LayerRole
 from mrpack.oci.descriptor import Descriptor
-from mrpack.store.durable import make_folder, take
+from mrpack.store.durable import Taken, make_folder, take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +46,18 @@ def build_bundle(folder: Path, artifact: ModelArtifact, blob_file: Callable[[Des
     Idempotent; two processes may build the same bundle at once. `blob_file` raises when a blob is missing
     or damaged.
     """
-    files = {file.path: blob_file(file.descriptor) for file in artifact.files}
+    blobs = {file.path: blob_file(file.descriptor) for file in artifact.files}
     bundle = Bundle(artifact=artifact, folder=folder)
-    if _is_complete(folder, artifact.files):
+    if _is_complete(folder, blobs):
         return bundle
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         make_folder(aside)
-        for path, blob in files.items():
+        for path, blob in blobs.items():
             target = aside / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            take(blob, target)
-        _put_in_place(aside, folder)
+            _place(blob, target)
+        _put_in_place(aside, folder, blobs)
     except OSError as error:
         raise from_os_error(error, f"build bundle {folder}") from error
     finally:
@@ -63,23 +65,50 @@ def build_bundle(folder: Path, artifact: ModelArtifact, blob_file: Callable[[Des
     return bundle
 
 
-def _put_in_place(aside: Path, folder: Path) -> None:
-    """rename(2) refuses to replace a folder that is not empty: then a stale one is moved out of the way."""
-    with contextlib.suppress(FileExistsError):
+def _place(blob: Path, target: Path) -> None:
+    """A file of its own gets the blob's mode and times: the time tells later whose copy it is."""
+    if take(blob, target) is Taken.HARD_LINK:
+        return
+    shutil.copystat(blob, target)
+    handle = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put_in_place(aside: Path, folder: Path, blobs: Mapping[str, Path]) -> None:
+    """rename(2) refuses to replace a folder that is not empty: then a stale one is moved out of the way.
+
+    Unless another process was faster: an engine may have opened what that built.
+    """
+    while True:
         try:
             aside.rename(folder)
-        except OSError:
-            stale = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.stale")
+            return
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        if _is_complete(folder, blobs):
+            return
+        stale = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.stale")
+        with contextlib.suppress(FileNotFoundError):
             folder.rename(stale)
             shutil.rmtree(stale, ignore_errors=True)
-            aside.rename(folder)
 
 
-def _is_complete(folder: Path, files: tuple[ArtifactFile, ...]) -> bool:
-    for file in files:
-        try:
-            if os.lstat(folder / file.path).st_size != file.descriptor.size:
-                return False
-        except OSError:
-            return False
-    return True
+def _is_complete(folder: Path, blobs: Mapping[str, Path]) -> bool:
+    return all(_is_of(folder / path, blob) for path, blob in blobs.items())
+
+
+def _is_of(file: Path, blob: Path) -> bool:
+    """Whether `file` is the blob itself, or was copied from it; a blob that was replaced makes it stale."""
+    try:
+        ours, theirs = file.lstat(), blob.lstat()
+    except OSError:
+        return False
+    is_copy = stat.S_ISREG(ours.st_mode) and (ours.st_size, ours.st_mtime_ns) == (
+        theirs.st_size,
+        theirs.st_mtime_ns,
+    )
+    return os.path.samestat(ours, theirs) or is_copy

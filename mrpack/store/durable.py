@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import uuid
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -26,19 +27,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
-    """Create `folder` and its parents, durably; an existing one keeps its mode."""
+    """Create `folder` and its parents; an existing one keeps its mode. Not synced."""
     if folder.is_dir():
         return
     make_folder(folder.parent, mode)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=mode)
-        sync_folder(folder.parent)
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `content`; readers see the old file or the new one, also after a crash."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+def write_atomic(path: Path, content: bytes, *, ingest: Path) -> None:
+    """Replace `path` by `content`; readers see the old file or the new one, also after a crash.
+
+    What a crash leaves of it lies in the folder `ingest`, on the same filesystem, made if missing.
+    """
+    make_folder(ingest)
+    aside = ingest / f"{path.name}.{uuid.uuid4().hex}"
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -52,23 +56,13 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
-@contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold an advisory lock on `path` (made if missing, never deleted); yields whether it was taken.
-
-    With `wait` it always is. The lock ends with the process, however that ends.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+def read_plain(path: Path, limit: int) -> bytes:
+    """A small file of ours. Links, pipes and devices, which somebody planted, are refused. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read(limit + 1)
 
 
 class Taken(StrEnum):
@@ -79,20 +73,30 @@ class Taken(StrEnum):
     COPY = "copy"
 
 
-def take(source: Path, target: Path, *, link: bool = True) -> Taken:
+def take(source: Path, target: Path) -> Taken:
     """Give `target`, which must not exist, the content of `source` in the cheapest way the filesystem has.
 
-    A hard link shares later changes of `source`; with `link=False` it is not used. Not synced.
+    A hard link shares later changes of `source`. Not synced.
     """
     with source.open("rb") as reading:
         if _reflink(reading.fileno(), target):
             return Taken.REFLINK
-        if link:
-            with contextlib.suppress(OSError):
-                target.hardlink_to(source)
-                return Taken.HARD_LINK
+        if _hard_link(reading.fileno(), source, target):
+            return Taken.HARD_LINK
         _copy_in_kernel(reading.fileno(), target)
         return Taken.COPY
+
+
+def _hard_link(reading: int, source: Path, target: Path) -> bool:
+    """link(2) follows no symbolic links, and Hugging Face's cache is made of them."""
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        return False
+    if os.path.samestat(target.lstat(), os.fstat(reading)):
+        return True
+    target.unlink()  # `source` names another file by now
+    return False
 
 
 def _reflink(reading: int, target: Path) -> bool:

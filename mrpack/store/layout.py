@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.content.ports import Opener
-from mrpack.digest import ByteSource, BytesSource
-from mrpack.errors import HostRefused, InvalidArtifact, NotFound, from_os_error
+from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader, read_verified
+from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import decode_object
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
 from mrpack.oci.manifest import Index
+from mrpack.oci.mediatypes import INDEXES, MANIFESTS
 from mrpack.store.blobs import BlobFolder
-from mrpack.store.durable import locked, make_folder, write_atomic
+from mrpack.store.durable import make_folder, read_plain, sync_folder, write_atomic
+from mrpack.store.locks import locked
 
 # image-spec, "Image Layout".
 LAYOUT_VERSION: Final = "1.0.0"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+# The index as it was written last, for `repair`.
+LAST_INDEX: Final = ".last-index.json"
 # 10,000 models take about 4 MB.
 _INDEX_LIMIT: Final = 64 * 1024 * 1024
+_VERSION_LIMIT: Final = 64 * 1024
+_REPAIR: Final = "`mrpack repair` rebuilds the index from the blobs"
 
 
 class OciLayout:
@@ -41,7 +47,7 @@ class OciLayout:
     def _check_version(self) -> None:
         path = self.root / "oci-layout"
         try:
-            version = decode_object(path.read_bytes(), str(path)).get("imageLayoutVersion")
+            version = decode_object(read_plain(path, _VERSION_LIMIT), str(path)).get("imageLayoutVersion")
         except FileNotFoundError:
             return
         except OSError as error:
@@ -53,39 +59,80 @@ class OciLayout:
 
     def prepare(self) -> None:
         """Make the folder a layout. Idempotent; every writing call does it first."""
-        if (self.root / "index.json").is_file():
+        if self.index_path.is_file():
             return
         try:
-            make_folder(self.root)
+            make_folder(self.blobs.ingest_folder)
             with locked(self.root / ".lock"):
-                if not (self.root / "oci-layout").is_file():
-                    write_atomic(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-                if not (self.root / "index.json").is_file():
-                    write_atomic(self.root / "index.json", Index.build(()).raw)
+                self._prepare_alone()
         except OSError as error:
             raise from_os_error(error, f"create layout {self.root}") from error
 
+    def _prepare_alone(self) -> None:
+        if not (self.root / "oci-layout").is_file():
+            self._write("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        # Who made any of this may have been killed before it was on disk.
+        for folder in (self.root, *self.root.parents):
+            with contextlib.suppress(PermissionError):
+                sync_folder(folder)
+        if not self.index_path.is_file():
+            self._write("index.json", self.index().raw)
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomic(self.root / name, content, ingest=self.blobs.ingest_folder)
+
+    @property
+    def index_path(self) -> Path:
+        return self.root / "index.json"
+
     def index(self) -> Index:
-        path = self.root / "index.json"
+        """Raises IntegrityError when there are blobs and no index, which no crash of ours brings about."""
         try:
-            raw = path.read_bytes()
+            raw = read_plain(self.index_path, _INDEX_LIMIT)
         except FileNotFoundError:
+            if any(True for _ in self.blobs.digests()):
+                raise IntegrityError(f"{self.index_path} is gone", hint=_REPAIR) from None
             return Index.build(())
         except OSError as error:
             raise from_os_error(error, "read index") from error
-        return Index.parse(raw, str(path), limit=_INDEX_LIMIT)
+        try:
+            return Index.parse(raw, str(self.index_path), limit=_INDEX_LIMIT)
+        except InvalidArtifact as error:
+            raise InvalidArtifact(error.message, hint=_REPAIR) from None
 
     def update(self, change: Callable[[tuple[Descriptor, ...]], Sequence[Descriptor]]) -> None:
-        """Replace the entries of the index under its lock; `change` is called once with the current ones."""
+        """Replace the entries of the index under its lock; `change` is called once with the current ones.
+
+        Then they are on disk, and before that all blobs are.
+        """
         self.prepare()
         try:
             with locked(self.root / ".lock"):
                 index = self.index()
                 entries = tuple(change(index.manifests))
+                self.blobs.sync_names()
                 if entries != index.manifests:
-                    write_atomic(self.root / "index.json", Index.build(entries, index.annotations).raw)
+                    self._replace_index(Index.build(entries, index.annotations).raw)
         except OSError as error:
             raise from_os_error(error, "write index") from error
+
+    def _replace_index(self, raw: bytes) -> None:
+        self._write("index.json", raw)
+        # The names in it stand nowhere else, and other tools write it too.
+        with contextlib.suppress(OSError):
+            self._write(LAST_INDEX, raw)
+
+    def drop_leftovers(self, *, dry_run: bool = False) -> int:
+        """Remove what operations that no longer run have left; the bytes freed. Inside `collecting`."""
+        with locked(self.root / ".lock"):  # no index is being written
+            freed = 0
+            for path, size in self.blobs.leftovers():
+                freed += size
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+            if not dry_run:
+                self.blobs.sweep_notes()
+        return freed
 
     # The port.
 
@@ -93,7 +140,24 @@ class OciLayout:
         for entry in self.index().manifests:
             if ref in (entry.annotations.get(REF_NAME), str(entry.digest)):
                 return entry.plain()
-        raise NotFound(f"no {ref!r} in {self.root}")
+        return self._document(ref)
+
+    def _document(self, ref: str) -> Descriptor:
+        """A manifest or index by its digest, though no entry names it: a part of an index, say."""
+        missing = NotFound(f"no {ref!r} in {self.root}")
+        try:
+            digest = Digest.parse(ref)
+        except InvalidArtifact:
+            raise missing from None
+        size = self.blobs.size(digest)
+        if size > MANIFEST_LIMIT:
+            raise missing
+        with contextlib.closing(self.blobs.open(digest, size)) as stream:
+            raw = read_verified(stream, digest, size, limit=MANIFEST_LIMIT)
+        media_type = str(decode_object(raw, ref).get("mediaType"))
+        if media_type not in MANIFESTS | INDEXES:
+            raise missing
+        return Descriptor(media_type=media_type, digest=digest, size=size)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         return self.blobs.open(descriptor.digest, descriptor.size, offset)
@@ -125,7 +189,12 @@ class OciLayout:
         return sorted(ref for entry in self.index().manifests if (ref := entry.annotations.get(REF_NAME)))
 
     def blob_file(self, descriptor: Descriptor) -> Path | None:
-        return self.blobs.path(descriptor.digest) if self.exists(descriptor) else None
+        """Hashed again now: a layout may come from anywhere, and who takes a file does not read it."""
+        try:
+            verify_stream(self.fetch(descriptor), descriptor)
+        except (NotFound, IntegrityError):
+            return None
+        return self.blobs.path(descriptor.digest)
 
     def adopt(self, descriptor: Descriptor, path: Path) -> None:
         self.prepare()
@@ -137,20 +206,55 @@ class OciLayout:
     def operation(self) -> Iterator[None]:
         """Bracket for writers: content without a reference is not collected while one is open."""
         self.prepare()
-        with locked(self.root / ".gc-lock", shared=True):
+        with contextlib.ExitStack() as held:
+            self._lock_content(held, shared=True)
+            yield
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Bracket for who reads for long: nothing is collected meanwhile. Works on a read-only disk too."""
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(HostRefused, NotFound):
+                self._lock_content(held, shared=True)
             yield
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Bracket for `gc`: alone on the store. Raises HostRefused when an operation is running."""
+        """Bracket for removing content: alone on the layout, and what the index says is on disk.
+
+        Raises HostRefused when an operation is running.
+        """
         self.prepare()
-        with locked(self.root / ".gc-lock", wait=False) as alone:
-            if not alone:
+        with contextlib.ExitStack() as held:
+            if not self._lock_content(held, shared=False):
                 raise HostRefused(
                     f"another mrpack is writing to {self.root}", hint="repeat when it has finished"
                 )
             yield
 
+    def _lock_content(self, held: contextlib.ExitStack, *, shared: bool) -> bool:
+        try:
+            if not held.enter_context(locked(self.root / ".gc-lock", shared=shared, wait=shared)):
+                return False
+            if not shared:
+                # A process may have been killed between writing the index and syncing it.
+                sync_folder(self.root)
+        except OSError as error:
+            raise from_os_error(error, f"lock {self.root}") from error
+        return True
+
 
 def _without(entries: Sequence[Descriptor], ref: str) -> Iterator[Descriptor]:
     return (entry for entry in entries if entry.annotations.get(REF_NAME) != ref)
+
+
+def verify_stream(stream: ByteSource, descriptor: Descriptor) -> None:
+    """Read it to its end and close it. Raises IntegrityError, HostRefused."""
+    with contextlib.closing(stream):
+        reader = VerifyingReader(stream, descriptor.digest, descriptor.size)
+        buffer = memoryview(bytearray(BUFFER_SIZE))
+        try:
+            while reader.readinto(buffer):
+                pass
+        except OSError as error:
+            raise from_os_error(error, f"read blob {descriptor.digest.short}") from error

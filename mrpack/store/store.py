@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,21 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mrpack.content.artifacts import read_model
 from mrpack.content.copy import read_document
-from mrpack.digest import BUFFER_SIZE, Digest, VerifyingReader, read_verified
+from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, from_os_error
 from mrpack.model.artifact import ModelArtifact
-from mrpack.model.dialects import read_artifact
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import CONFIG_LIMIT, decode_object, encode
-from mrpack.oci.manifest import Index, Manifest
+from mrpack.oci.encoding import decode_object, encode
+from mrpack.oci.manifest import Index
+from mrpack.oci.mediatypes import OCTET_STREAM
 from mrpack.oci.reference import Reference, ReferenceDefaults
 from mrpack.store.bundle import Bundle, build_bundle
-from mrpack.store.durable import write_atomic
-from mrpack.store.layout import REF_NAME, OciLayout
+from mrpack.store.durable import read_plain, write_atomic
+from mrpack.store.layout import REF_NAME, OciLayout, verify_stream
 from mrpack.store.names import StoredModel, find_model
+from mrpack.store.unpacked import UnpackedArchives
 
 STORE_VERSION: Final = 1
+_VERSION_LIMIT: Final = 64 * 1024
+# Blobs hashed at once: more disks than this feed few machines.
+_JOBS_LIMIT: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,33 +67,46 @@ class Store:
         self.home = home
         self.defaults = defaults or ReferenceDefaults()
         self.layout = OciLayout(home / "store")
+        self._unpacked = UnpackedArchives(home / "unpacked")
+        self._version_path = self.layout.root / "mrpack-store.json"
         self._check_version()
 
-    def _check_version(self) -> None:
-        path = self.layout.root / "mrpack-store.json"
+    def _check_version(self) -> bool:
+        """False when there is no store yet. Raises InvalidArtifact for one that a newer mrpack made."""
         try:
-            version = decode_object(path.read_bytes(), str(path)).get("version")
+            version = decode_object(read_plain(self._version_path, _VERSION_LIMIT), "version").get("version")
         except FileNotFoundError:
-            return
+            return False
         except OSError as error:
             raise from_os_error(error, f"open {self.layout.root}") from error
         if version != STORE_VERSION:
             raise InvalidArtifact(
                 f"store version {version!r}; this mrpack knows {STORE_VERSION}",
-                where=str(path),
+                where=str(self._version_path),
                 hint="upgrade mrpack, or set MRPACK_HOME to another folder",
             )
+        return True
 
     @contextlib.contextmanager
     def operation(self) -> Iterator[OciLayout]:
         """The layout to write to; nothing that is written is collected until the bracket closes."""
         with self.layout.operation():
-            note = self.layout.root / "mrpack-store.json"
-            if not note.exists():
-                try:
-                    write_atomic(note, encode({"version": STORE_VERSION}))
-                except OSError as error:
-                    raise from_os_error(error, "prepare store") from error
+            # Looked at again: a server runs for months, and another mrpack may have upgraded the store.
+            if not self._check_version():
+                self.note_version()
+            yield self.layout
+
+    def note_version(self) -> None:
+        try:
+            note = encode({"version": STORE_VERSION})
+            write_atomic(self._version_path, note, ingest=self.layout.blobs.ingest_folder)
+        except OSError as error:
+            raise from_os_error(error, "prepare store") from error
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[OciLayout]:
+        """The layout to read from for long: nothing is collected meanwhile. Works on a read-only disk too."""
+        with self.layout.reading():
             yield self.layout
 
     # Names.
@@ -108,8 +127,10 @@ class Store:
         return find_model(self.models(), name, self.defaults)
 
     def tag(self, name: str, new: Reference) -> StoredModel:
-        model = self.find(name)
+        self.find(name)
         with self.operation() as layout:
+            # Once more, now that nothing is collected: `rm` may have come between.
+            model = self.find(name)
             layout.tag(model.manifest, str(new))
         return StoredModel(reference=new, manifest=model.manifest)
 
@@ -121,31 +142,31 @@ class Store:
 
     def artifact(self, manifest: Descriptor) -> ModelArtifact:
         """Raises InvalidArtifact, IntegrityError, Unsupported (not a model, or an index of several)."""
-        _, document = read_document(self.layout, manifest)
-        if isinstance(document, Index):
-            raise InvalidArtifact("is an index of several artifacts", where=str(manifest.digest))
-        return read_artifact(document, self.config_bytes(document))
-
-    def config_bytes(self, manifest: Manifest) -> bytes:
-        stream = self.layout.fetch(manifest.config)
-        try:
-            return read_verified(
-                stream, manifest.config.digest, manifest.config.size, limit=CONFIG_LIMIT, name="config"
-            )
-        finally:
-            stream.close()
+        return read_model(self.layout, manifest)
 
     def bundle(self, manifest: Descriptor) -> Bundle:
-        """The model as files, built on first use.
+        """The model as files, built on first use; what lies in archives is unpacked.
 
         Raises:
             NotFound, IntegrityError: a blob is missing or was changed.
         """
         artifact = self.artifact(manifest)
-        folder = self.home / "bundles" / f"{manifest.digest.algorithm}-{manifest.digest.hex}"
-        with contextlib.suppress(MrpackError):
-            self.layout.prepare()
-        return build_bundle(folder, artifact, self._sound_blob)
+        folder = self.bundle_folder(manifest.digest)
+        with self.reading():
+            unpacked = [
+                pair
+                for archive in artifact.archives
+                for pair in self._unpacked.files(archive, self.layout.fetch)
+            ]
+            if artifact.archives:
+                artifact = artifact.with_unpacked([file for file, _ in unpacked])
+            places = {file.descriptor.digest: path for file, path in unpacked}
+            return build_bundle(
+                folder, artifact, lambda blob: places.get(blob.digest) or self._sound_blob(blob)
+            )
+
+    def bundle_folder(self, manifest: Digest) -> Path:
+        return self.home / "bundles" / f"{manifest.algorithm}-{manifest.hex}"
 
     def _sound_blob(self, descriptor: Descriptor) -> Path:
         self.layout.blobs.open(descriptor.digest, descriptor.size).close()
@@ -164,11 +185,14 @@ class Store:
 
     # Care.
 
-    def verify(self, models: list[StoredModel], *, jobs: int = 2) -> list[Damage]:
-        """Hash every blob the models need, each once; memory does not grow with their size."""
+    def verify(self, models: list[StoredModel] | None = None, *, jobs: int | None = None) -> list[Damage]:
+        """Hash what the models need, or all there is; each blob once, several at a time, in constant memory.
+
+        Also a blob that nothing needs has to be right: the next `pull` may count on it.
+        """
         needed: dict[Digest, Descriptor] = {}
         names: dict[Digest, list[str]] = {}
-        for model in models:
+        for model in self.models() if models is None else models:
             try:
                 closure = self.closure(model.manifest)
             except MrpackError:
@@ -176,35 +200,46 @@ class Store:
             for digest, descriptor in closure.items():
                 needed[digest] = descriptor
                 names.setdefault(digest, []).append(str(model.reference))
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
+        if models is None:
+            for blob in self._all_blobs():
+                needed.setdefault(blob.digest, blob)
+        with ThreadPoolExecutor(max_workers=jobs or min(_JOBS_LIMIT, os.cpu_count() or 1)) as pool:
             problems = pool.map(self._problem, needed.values())
         return [
-            Damage(digest=digest, problem=problem, references=tuple(names[digest]))
+            Damage(digest=digest, problem=problem, references=tuple(names.get(digest, ())))
             for digest, problem in zip(needed, problems, strict=True)
             if problem is not None
         ]
 
+    def _all_blobs(self) -> list[Descriptor]:
+        try:
+            found = list(self.layout.blobs.digests())
+        except OSError as error:
+            raise from_os_error(error, "list blobs") from error
+        return [
+            Descriptor(media_type=OCTET_STREAM, digest=digest, size=status.st_size)
+            for digest, status in found
+        ]
+
     def _problem(self, descriptor: Descriptor) -> str | None:
         try:
-            with contextlib.closing(self.layout.fetch(descriptor)) as stream:
-                reader = VerifyingReader(stream, descriptor.digest, descriptor.size)
-                buffer = memoryview(bytearray(BUFFER_SIZE))
-                while reader.readinto(buffer):
-                    pass
+            verify_stream(self.layout.fetch(descriptor), descriptor)
         except MrpackError as error:
             return error.message
-        except OSError as error:
-            return from_os_error(error, "read").message
         return None
 
     def usage(self) -> Usage:
         live = self._live()
-        present = list(self.layout.blobs.digests())
+        present = self._all_blobs()
+        try:
+            partial = sum(size for _, size in self.layout.blobs.leftovers())
+        except OSError as error:
+            raise from_os_error(error, "list partial downloads") from error
         return Usage(
-            blobs=sum(status.st_size for _, status in present),
+            blobs=sum(blob.size for blob in present),
             models=len({model.manifest.digest for model in self.models()}),
-            reclaimable=sum(status.st_size for digest, status in present if digest not in live),
-            partial=sum(path.stat().st_size for path in self.layout.blobs.leftovers()),
+            reclaimable=sum(blob.size for blob in present if blob.digest not in live),
+            partial=partial,
         )
 
     def _live(self) -> set[Digest]:
@@ -221,22 +256,24 @@ class Store:
         """
         with self.layout.collecting():
             live = self._live()
-            dead = [(digest, status) for digest, status in self.layout.blobs.digests() if digest not in live]
-            parts = [(path, path.stat().st_size) for path in self.layout.blobs.leftovers()]
-            freed = sum(status.st_size for _, status in dead) + sum(size for _, size in parts)
-            if not dry_run:
-                for digest, _ in dead:
-                    self.layout.blobs.remove(digest)
-                for path, _ in parts:
-                    path.unlink(missing_ok=True)
-                self._drop_bundles(live)
-        return Collected(digests=tuple(digest for digest, _ in dead), freed=freed)
+            dead = [blob for blob in self._all_blobs() if blob.digest not in live]
+            freed = sum(blob.size for blob in dead)
+            try:
+                if not dry_run:
+                    for blob in dead:
+                        self.layout.blobs.remove(blob.digest)
+                    self._drop_bundles(live)
+                    self._unpacked.drop_all_but(live)
+                freed += self.layout.drop_leftovers(dry_run=dry_run)
+            except OSError as error:
+                raise from_os_error(error, "collect garbage") from error
+        return Collected(digests=tuple(blob.digest for blob in dead), freed=freed)
 
     def _drop_bundles(self, live: set[Digest]) -> None:
         folder = self.home / "bundles"
         if not folder.is_dir():
             return
-        names = {f"{digest.algorithm}-{digest.hex}" for digest in live}
+        kept = {self.bundle_folder(digest) for digest in live}
         for bundle in folder.iterdir():
-            if bundle.name not in names:
+            if bundle not in kept:
                 shutil.rmtree(bundle, ignore_errors=True)

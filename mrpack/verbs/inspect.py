@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mrpack.content.copy import read_document
-from mrpack.content.ports import Source
-from mrpack.digest import read_verified
-from mrpack.errors import Unsupported
+from mrpack.content.artifacts import read_model
 from mrpack.model.artifact import ModelArtifact
-from mrpack.model.dialects import read_artifact
-from mrpack.oci.encoding import CONFIG_LIMIT
-from mrpack.oci.manifest import Index
 from mrpack.targets import open_place
 from mrpack.workspace import Access, Workspace
 
@@ -23,7 +17,7 @@ class Inspected:
     artifact: ModelArtifact
 
     def to_json(self) -> dict[str, Any]:
-        """Stable keys; `size` in bytes, of all files."""
+        """Stable keys; `size` in bytes, of all layers."""
         artifact = self.artifact
         config = artifact.config
         manifest = artifact.manifest
@@ -39,9 +33,19 @@ class Inspected:
             "quantization": config.quantization or None,
             "architecture": config.architecture or None,
             "context_size": config.context_size,
-            "size": sum(file.descriptor.size for file in artifact.files),
+            "size": sum(layer.size for layer in manifest.layers),
             "metadata": dict(config.metadata),
             "annotations": dict(manifest.annotations),
+            "archives": [
+                {
+                    "name": archive.name or None,
+                    "role": str(archive.role),
+                    "media_type": archive.descriptor.media_type,
+                    "digest": str(archive.descriptor.digest),
+                    "size": archive.descriptor.size,
+                }
+                for archive in artifact.archives
+            ],
             "files": [
                 {
                     "path": file.path,
@@ -64,18 +68,6 @@ def inspect(workspace: Workspace, model: str) -> Inspected:
 def inspect_remote(workspace: Workspace, name: str, access: Access | None = None) -> Inspected:
     """A model in a registry or an `oci:` folder: two small requests, no weights."""
     place = open_place(workspace, name, access, create=False)
-    return Inspected(name=place.name, artifact=_read(place.target, place.ref))
-
-
-def _read(source: Source, ref: str) -> ModelArtifact:
-    _, document = read_document(source, source.resolve(ref))
-    if isinstance(document, Index):
-        raise Unsupported(f"{ref} is an index of {len(document.manifests)} artifacts, not a single model")
-    stream = source.fetch(document.config)
-    try:
-        config = read_verified(
-            stream, document.config.digest, document.config.size, limit=CONFIG_LIMIT, name="config"
-        )
-    finally:
-        stream.close()
-    return read_artifact(document, config)
+    return Inspected(
+        name=place.name, artifact=read_model(place.target, place.target.resolve(place.ref), place.name)
+    )

@@ -8,7 +8,8 @@ from mrpack.content.copy import copy as copy_content
 from mrpack.content.ports import Source
 from mrpack.content.progress import Event, Planned, Report, silent
 from mrpack.digest import Digest
-from mrpack.errors import NotFound
+from mrpack.errors import NotFound, UsageError
+from mrpack.hub import is_hub_reference, parse_hub_reference
 from mrpack.model.dialects import WRITERS
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
@@ -80,7 +81,12 @@ def pull(
     jobs: int | None = None,
     report: Report = silent,
 ) -> Moved:
-    """Pull into the local store under the full reference. What is already here is not fetched again."""
+    """Pull into the local store under the full reference. What is already here is not fetched again.
+
+    A Hugging Face repository is packaged on the way; how to reach a registry means nothing for it.
+    """
+    if is_hub_reference(reference):
+        return _pull_from_hub(workspace, reference, access, jobs, report)
     wanted = Reference.parse(reference, workspace.settings.references)
     sizes = _Sizes(report)
     source = workspace.registry(wanted, access)
@@ -89,6 +95,20 @@ def pull(
             source, wanted.target, layout, str(wanted), jobs=jobs or workspace.settings.jobs, report=sizes
         )
     return Moved(name=str(wanted), digest=moved.digest, size=sizes.total)
+
+
+def _pull_from_hub(
+    workspace: Workspace, name: str, access: Access | None, jobs: int | None, report: Report
+) -> Moved:
+    from mrpack.verbs.hub import pull_hub_model  # noqa: PLC0415  # an extra that registries do not need
+
+    if access not in {None, Access()}:
+        raise UsageError(
+            "these options are for registries", hint="SSL_CERT_FILE and HF_ENDPOINT say how to reach the hub"
+        )
+    reference, manifest = pull_hub_model(workspace, name, jobs=jobs, report=report)
+    size = sum(blob.size for blob in manifest.blobs)
+    return Moved(name=str(reference), digest=manifest.descriptor.digest, size=size)
 
 
 def copy(
@@ -124,10 +144,14 @@ def ensure_local(
     workspace: Workspace, name: str, *, pull_missing: bool, report: Report = silent
 ) -> Descriptor:
     """The manifest of a local model, pulled first when it is missing and `pull_missing` allows it."""
+    local = name
+    if is_hub_reference(name):
+        defaults = workspace.settings.references
+        local = str(parse_hub_reference(name, defaults).local_name(defaults))
     try:
-        return workspace.store.find(name).manifest
+        return workspace.store.find(local).manifest
     except NotFound:
         if not pull_missing:
             raise
     pull(workspace, name, report=report)
-    return workspace.store.find(name).manifest
+    return workspace.store.find(local).manifest

@@ -7,11 +7,9 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,11 +39,8 @@ def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path) -> Mrpack:
 
 
 @pytest.fixture
-def socket_path() -> Iterator[Path]:
-    """Short, as sockets want it."""
-    folder = Path(tempfile.mkdtemp(prefix="g"))
-    yield folder / "s"
-    shutil.rmtree(folder)
+def socket_path(short_folder: Path) -> Path:
+    return short_folder / "s"
 
 
 def until(condition: Callable[[], Any], what: str = "the condition") -> None:
@@ -83,12 +78,11 @@ class Served:
 @contextlib.contextmanager
 def serving(program: Mrpack, *arguments: str, socket_path: Path | None = None) -> Iterator[Served]:
     where = ("--socket", str(socket_path)) if socket_path else ("--port", "0")
-    process = program.start("serve", "--json", *where, *arguments)
+    process = program.start("serve", *where, *arguments)
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        url = json.loads(line)["url"]
+        url = process.stdout.readline().strip()
+        assert url, process.communicate()
         address = where if socket_path else ("--port", url.rpartition(":")[2])
         yield Served(program, process, address, url)
     finally:
@@ -177,7 +171,19 @@ def test_an_answer_as_json_has_stable_keys(program: Mrpack, tmp_path: Path) -> N
 
 def test_options_of_run_reach_the_engine(program: Mrpack, socket_path: Path) -> None:
     with serving(program, socket_path=socket_path) as served:
-        served("run", "tiny", "hi", "--temperature", "0", "--seed", "7", "--max-tokens", "3", "--system", "Be brief")
+        served(
+            "run",
+            "tiny",
+            "hi",
+            "--temperature",
+            "0",
+            "--seed",
+            "7",
+            "--max-tokens",
+            "3",
+            "--system",
+            "Be brief",
+        )
         command = served("ps", "--json").json[0]["command"]
         seen = engine_requests(command)[0]["body"]
         assert (seen["temperature"], seen["seed"], seen["max_tokens"]) == (0, 7, 3)
@@ -299,7 +305,9 @@ def test_other_machines_are_let_in_with_a_key_only(program: Mrpack, tmp_path: Pa
     program("serve", "--port", "0", "--api-key-file", tmp_path / "none", fails=3)
 
 
-def test_busy_models_are_unloaded_by_force(program: Mrpack, llama: FakeLlamaServer, socket_path: Path) -> None:
+def test_busy_models_are_unloaded_by_force(
+    program: Mrpack, llama: FakeLlamaServer, socket_path: Path
+) -> None:
     llama.set_options("--delay 0.1")
     with serving(program, socket_path=socket_path) as served:
         process = program.start("run", *served.address, "tiny", "echo " + "word " * 1000)
@@ -318,7 +326,10 @@ def test_a_chat_on_a_terminal_remembers(program: Mrpack, socket_path: Path) -> N
         terminal, end = pty.openpty()
         process = subprocess.Popen(
             [*PROGRAM, "run", *served.address, "tiny"],
-            stdin=end, stdout=end, stderr=end, env={**program.environment, "TERM": "dumb"},
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            env={**program.environment, "TERM": "dumb"},
         )
         os.close(end)
 

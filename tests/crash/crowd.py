@@ -1,6 +1,6 @@
-"""Many processes do a random mix of operations on one store at once, with locks that work and with locks that lie.
+"""Many processes do random operations on one store at once, with locks that work and with locks that lie.
 
-    python -m tests.crash.crowd --processes 8 --steps 200 [--no-flock]
+python -m tests.crash.crowd --processes 8 --steps 200 [--no-flock]
 """
 
 from __future__ import annotations

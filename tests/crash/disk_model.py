@@ -1,7 +1,7 @@
 """A disk that keeps only what was synced: what may be left of files and folders after a power loss.
 
-Pessimistic as POSIX allows: bytes that were not synced may be lost, torn or kept; of the new, changed and removed
-names of a folder since its last sync, any subset may have reached the disk.
+Pessimistic as POSIX allows: bytes that were not synced may be lost, torn or kept; of the new, changed and
+removed names of a folder since its last sync, any subset may have reached the disk.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ _SUBSETS_OF = 5
 
 @dataclass(eq=False)
 class File:
-    """`is_opened_here`: whether the recorded program wrote to it."""
-
     live: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
 

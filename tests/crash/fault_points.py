@@ -1,6 +1,6 @@
 """Every system call of an operation fails once, one run each: disk full, input/output error, no permission.
 
-    python -m tests.crash.fault_points [--operation pull] [--every 5]
+python -m tests.crash.fault_points [--operation pull] [--every 5]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.crash import invariants
 from tests.crash.kill_points import check_aftermath
 from tests.crash.strace import Traced, Tracer, inject
 from tests.crash.world import Operation, World, arguments_of, open_world

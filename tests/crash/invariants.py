@@ -23,6 +23,8 @@ KNOWN = {
     "damaged",
     ".lock",
     ".gc-lock",
+    ".lock.d",
+    ".gc-lock.d",
     ".last-index.json",
 }
 
@@ -59,7 +61,7 @@ def _blobs(root: Path) -> Iterator[str]:
         actual = _hash(path)
         if actual != path.name:
             yield f"{name} holds {actual} ({status.st_size} bytes)"
-        is_linked = (root / "linked" / f"{path.name}.json").exists()
+        is_linked = (root / "linked" / f"{path.name}.{status.st_ino}.json").exists()
         if stat.S_IMODE(status.st_mode) != 0o444 and not is_linked:
             yield f"{name} has mode {stat.S_IMODE(status.st_mode):o}"
 

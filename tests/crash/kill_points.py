@@ -1,6 +1,6 @@
 """kill -9 at every system call of an operation, one run each.
 
-    python -m tests.crash.kill_points [--operation pull] [--every 5]
+python -m tests.crash.kill_points [--operation pull] [--every 5]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.crash.zygote import Zygote
 def kill_everywhere(
     world: World, zygote: Zygote, operation: Operation, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    """The point of each kill and what it broke; `every` Nth point of each kind of call, from the `first` on."""
+    """The point of each kill and what it broke: every so many of each kind of call, from the `first` on."""
     for call in CALLS:
         number = first
         while True:

@@ -1,6 +1,6 @@
 """kill -9 at a random moment, again and again, of two processes that work on one store.
 
-    python -m tests.crash.kill_rounds --rounds 500
+python -m tests.crash.kill_rounds --rounds 500
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
-        for number, problems in enumerate(kill_again_and_again(Path(folder), options.rounds, options.seed), 1):
+        rounds = kill_again_and_again(Path(folder), options.rounds, options.seed)
+        for number, problems in enumerate(rounds, 1):
             failures += bool(problems)
             for problem in problems:
                 print(f"round {number}: {problem}", flush=True)

@@ -1,4 +1,4 @@
-"""A process that packages, pulls, pushes, tags, removes and collects at random, until it is killed or done."""
+"""A process that packages, pulls, pushes, tags, removes and collects at random, until killed or done."""
 
 from __future__ import annotations
 

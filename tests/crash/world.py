@@ -1,4 +1,4 @@
-"""A small world for operations to crash in: two model files, a registry with a model, a store with another."""
+"""A small world for operations to crash in: model files, a registry with a model, a store with another."""
 
 from __future__ import annotations
 
@@ -59,9 +59,10 @@ class World:
 
     def operations(self) -> dict[str, Operation]:
         old, new, alias = (f"docker.io/team/{name}:v1" for name in ("old", "new", "alias"))
+        file = str(self.model("new"))
         found = (
             Operation("pull", ("pull", self.remote, "--jobs", "1"), "empty", frozenset({self.remote})),
-            Operation("package", ("package", str(self.model("new")), new, "--jobs", "1"), "empty", frozenset({new})),
+            Operation("package", ("package", file, new, "--jobs", "1"), "empty", frozenset({new})),
             Operation("tag", ("tag", old, alias), "used", frozenset({old, alias})),
             Operation("rm", ("rm", old), "used", frozenset(), frozenset({0, 3})),
             Operation("gc", ("gc",), "used", frozenset({old})),

@@ -1,7 +1,7 @@
 """Starts a function many times, each time in a process of its own that has mrpack imported already.
 
-Starting Python takes half a second; a fork takes ten milliseconds. The fork waits for a word before it begins,
-so that a tracer can attach first.
+Starting Python takes half a second; a fork takes ten milliseconds. The fork waits for a word before it
+begins, so that a tracer can attach first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from concurrent import futures
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module  # noqa: TID251  # programs are named by what asks for them
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,12 +73,19 @@ class Running:
 
 
 class Zygote:
-    """A context manager; one child at a time. `one_thread`: thread pools do their work in the calling thread,
-    so that the Nth system call is the same in every run.
+    """A context manager; one child at a time.
+
+    `one_thread`: thread pools do their work in the calling thread, so that the Nth system call is the same in
+    every run. `no_flock`: locks are granted to everybody.
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], *, one_thread: bool = False, no_flock: bool = False
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        one_thread: bool = False,
+        no_flock: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / "output"

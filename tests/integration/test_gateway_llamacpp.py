@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,21 +14,13 @@ import pytest
 from mrpack_runtime.engine import TcpEndpoint
 from mrpack_runtime.engines import engines
 from mrpack_runtime.upstream import Upstream
-from tests.fakes.gateway import DEADLINE_S, HOST, Running, gateway
+from tests.fakes.gateway import HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov
 
 pytestmark = pytest.mark.engine
 
 NAME = "localhost/tiny:latest"
 QUESTION = [{"role": "user", "content": "Who are you?"}]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """With a short path: sockets lie in it."""
-    path = Path(tempfile.mkdtemp(prefix="g"))
-    yield path
-    shutil.rmtree(path)
 
 
 @asynccontextmanager
@@ -47,9 +37,9 @@ async def llama(folder: Path, **options: object) -> AsyncIterator[tuple[Running,
             yield g, client
 
 
-def test_openai_client_chats_completes_and_lists(folder: Path) -> None:
+def test_openai_client_chats_completes_and_lists(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (_, client):
+        async with llama(short_folder) as (_, client):
             chat = await client.chat.completions.create(model="tiny", messages=QUESTION)
             assert chat.choices[0].message.content.strip() == ANSWER.strip()
             assert chat.choices[0].finish_reason == "stop"
@@ -64,9 +54,9 @@ def test_openai_client_chats_completes_and_lists(folder: Path) -> None:
     asyncio.run(main())
 
 
-def test_openai_client_streams_with_usage(folder: Path) -> None:
+def test_openai_client_streams_with_usage(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (_, client):
+        async with llama(short_folder) as (_, client):
             stream = await client.chat.completions.create(
                 model="tiny", messages=QUESTION, stream=True, stream_options={"include_usage": True}
             )
@@ -79,19 +69,21 @@ def test_openai_client_streams_with_usage(folder: Path) -> None:
     asyncio.run(main())
 
 
-def test_openai_client_gets_embeddings(folder: Path) -> None:
+def test_openai_client_gets_embeddings(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (_, client):
-            found = await client.embeddings.create(model="tiny", input=["one", "two"], encoding_format="float")
+        async with llama(short_folder) as (_, client):
+            found = await client.embeddings.create(
+                model="tiny", input=["one", "two"], encoding_format="float"
+            )
             assert [len(row.embedding) for row in found.data] == [64, 64]
             assert found.model == NAME
 
     asyncio.run(main())
 
 
-def test_openai_client_gets_its_own_errors(folder: Path) -> None:
+def test_openai_client_gets_its_own_errors(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (_, client):
+        async with llama(short_folder) as (_, client):
             with pytest.raises(openai.NotFoundError) as missing:
                 await client.chat.completions.create(model="nope", messages=QUESTION)
             assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
@@ -108,7 +100,9 @@ def test_openai_client_gets_its_own_errors(folder: Path) -> None:
                     messages=[
                         {
                             "role": "user",
-                            "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}],
+                            "content": [
+                                {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}
+                            ],
                         }
                     ],
                 )
@@ -116,9 +110,9 @@ def test_openai_client_gets_its_own_errors(folder: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_client_that_leaves_frees_the_slot_of_llama_cpp(folder: Path) -> None:
+def test_a_client_that_leaves_frees_the_slot_of_llama_cpp(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (g, client):
+        async with llama(short_folder) as (g, client):
             stream = await client.chat.completions.create(
                 model="tiny",
                 messages=QUESTION,
@@ -128,28 +122,29 @@ def test_a_client_that_leaves_frees_the_slot_of_llama_cpp(folder: Path) -> None:
             )
             await anext(aiter(stream))
             await stream.close()
-            async with asyncio.timeout(DEADLINE_S):
-                while any(snapshot.busy for snapshot in g.pool.snapshot()) or await is_processing(g):
-                    await asyncio.sleep(0.05)
+            await until(lambda: is_idle(g))
 
     asyncio.run(main())
 
 
-async def is_processing(g: Running) -> bool:
+async def is_idle(g: Running) -> bool:
+    """In the gateway's eyes, and in llama.cpp's own."""
     launch = g.pool.snapshot()[0].launch
     assert launch is not None
     upstream = Upstream(launch.endpoint)
     try:
         answer = await upstream.get("/slots")
-        return any(slot["is_processing"] for slot in json.loads(await answer.read_all(1 << 20)))
+        slots = json.loads(await answer.read_all(1 << 20))
+        busy = [snapshot for snapshot in g.pool.snapshot() if snapshot.busy]
+        return not busy and not any(slot["is_processing"] for slot in slots)
     finally:
         upstream.close()
 
 
-def test_a_broken_model_is_an_engine_failure_with_its_words(folder: Path) -> None:
+def test_a_broken_model_is_an_engine_failure_with_its_words(short_folder: Path) -> None:
     async def main() -> None:
-        async with llama(folder) as (g, client):
-            whole = write_markov(folder).read_bytes()
+        async with llama(short_folder) as (g, client):
+            whole = write_markov(short_folder).read_bytes()
             g.library.add("localhost/cut:latest", whole[:-1000])
             with pytest.raises(openai.APIStatusError) as caught:
                 await client.chat.completions.create(model="cut", messages=QUESTION)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +14,13 @@ JSON = {"Content-Type": "application/json"}
 HASTY = Deadlines(header_s=0.3, body_s=1.0, body_idle_s=0.3, idle_s=0.5, write_s=0.5, patrol_s=0.05)
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """With a short path: sockets lie in it."""
-    path = Path(tempfile.mkdtemp(prefix="g"))
-    yield path
-    shutil.rmtree(path)
-
-
 @pytest.mark.parametrize(
     "start",
     [b"", b"G", b"GET / HTTP/1.1\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX: "],
 )
-def test_half_open_connections_are_cut(folder, start):
+def test_half_open_connections_are_cut(short_folder, start):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             opened = [await g.client.connect() for _ in range(20)]
             for _, writer in opened:
                 writer.write(start)
@@ -53,9 +41,9 @@ async def end_of(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-def test_a_header_that_drips_is_cut_all_the_same(folder):
+def test_a_header_that_drips_is_cut_all_the_same(short_folder):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             reader, writer = await g.client.connect()
             end = asyncio.create_task(end_of(reader))
             writer.write(b"GET / HTTP/1.1\r\n")
@@ -68,10 +56,10 @@ def test_a_header_that_drips_is_cut_all_the_same(folder):
     asyncio.run(main())
 
 
-def test_a_second_request_that_never_ends_is_cut_too(folder):
+def test_a_second_request_that_never_ends_is_cut_too(short_folder):
     async def main() -> None:
         patient = Deadlines(header_s=0.3, idle_s=600, patrol_s=0.05)
-        async with gateway(folder, deadlines=patient) as g:
+        async with gateway(short_folder, deadlines=patient) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("GET", "/health"))
             assert (await read_answer(reader)).status == 200
@@ -83,9 +71,9 @@ def test_a_second_request_that_never_ends_is_cut_too(folder):
     asyncio.run(main())
 
 
-def test_idle_connections_are_closed(folder):
+def test_idle_connections_are_closed(short_folder):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("GET", "/health"))
             assert (await read_answer(reader)).status == 200
@@ -97,13 +85,15 @@ def test_idle_connections_are_closed(folder):
 
 
 @pytest.mark.parametrize("framing", [{"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}])
-def test_a_body_that_stops_is_a_timeout(folder, framing):
+def test_a_body_that_stops_is_a_timeout(short_folder, framing):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             reader, writer = await g.client.connect()
-            writer.write(request_bytes("POST", CHAT, b'5\r\n{"mod', {**JSON, **framing, "Content-Length": "1000"})
-                         if "Content-Length" in framing
-                         else request_bytes("POST", CHAT, None, {**JSON, **framing}) + b'5\r\n{"mod')
+            writer.write(
+                request_bytes("POST", CHAT, b'5\r\n{"mod', {**JSON, **framing, "Content-Length": "1000"})
+                if "Content-Length" in framing
+                else request_bytes("POST", CHAT, None, {**JSON, **framing}) + b'5\r\n{"mod'
+            )
             answer = await read_answer(reader)
             assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
             writer.close()
@@ -111,9 +101,9 @@ def test_a_body_that_stops_is_a_timeout(folder, framing):
     asyncio.run(main())
 
 
-def test_a_body_that_drips_has_an_end(folder):
+def test_a_body_that_drips_has_an_end(short_folder):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, b"", {**JSON, "Content-Length": "100000"}))
             answer = asyncio.create_task(read_answer(reader))
@@ -127,9 +117,9 @@ def test_a_body_that_drips_has_an_end(folder):
     asyncio.run(main())
 
 
-def test_too_large_bodies_are_refused_without_being_read(folder):
+def test_too_large_bodies_are_refused_without_being_read(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, b"{", {**JSON, "Content-Length": str(10**12)}))
             assert (await read_answer(reader)).status == 413
@@ -138,9 +128,9 @@ def test_too_large_bodies_are_refused_without_being_read(folder):
     asyncio.run(main())
 
 
-def test_too_large_chunked_bodies_are_refused(folder):
+def test_too_large_chunked_bodies_are_refused(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, None, {**JSON, "Transfer-Encoding": "chunked"}))
             answer = asyncio.create_task(read_answer(reader))
@@ -156,9 +146,9 @@ def test_too_large_chunked_bodies_are_refused(folder):
     asyncio.run(main())
 
 
-def test_chunked_bodies_are_read(folder):
+def test_chunked_bodies_are_read(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, None, {**JSON, "Transfer-Encoding": "chunked"}))
             for piece in (b'{"model": "fa', b'ke", "messages": []}'):
@@ -171,12 +161,14 @@ def test_chunked_bodies_are_read(folder):
     asyncio.run(main())
 
 
-def test_a_client_that_asks_to_continue_is_told_to(folder):
+def test_a_client_that_asks_to_continue_is_told_to(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             body = json.dumps(chat_body()).encode()
-            head = request_bytes("POST", CHAT, b"", {**JSON, "Expect": "100-continue", "Content-Length": str(len(body))})
+            head = request_bytes(
+                "POST", CHAT, b"", {**JSON, "Expect": "100-continue", "Content-Length": str(len(body))}
+            )
             writer.write(head)
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(body)
@@ -199,9 +191,9 @@ def test_a_client_that_asks_to_continue_is_told_to(folder):
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
-def test_what_is_not_http_gets_an_openai_error_and_an_end(folder, content):
+def test_what_is_not_http_gets_an_openai_error_and_an_end(short_folder, content):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(content)
             answer = await read_answer(reader)
@@ -215,11 +207,11 @@ def test_what_is_not_http_gets_an_openai_error_and_an_end(folder, content):
     asyncio.run(main())
 
 
-def test_a_client_that_takes_nothing_is_cut_and_its_engine_freed(folder):
+def test_a_client_that_takes_nothing_is_cut_and_its_engine_freed(short_folder):
     async def main() -> None:
-        async with gateway(folder, deadlines=HASTY) as g:
+        async with gateway(short_folder, deadlines=HASTY) as g:
             await g.client.chat()
-            reader, writer = await g.client.connect()
+            _, writer = await g.client.connect()
             writer.transport.pause_reading()
             body = chat_body(prompt="echo " + "x" * 10_000, stream=True, fake={"chunks": 100_000})
             writer.write(request_bytes("POST", CHAT, json.dumps(body).encode(), JSON))

@@ -30,15 +30,30 @@ def test_inference_has_three_prefixes(prefix, path, operation):
 
 
 @pytest.mark.parametrize("prefix", ["/engines/llama.cpp/v1", "/engines/v1", "/v1"])
-@pytest.mark.parametrize("name", ["smollm2", "ai/smollm2:135M", "registry.example.com:5000/a/b:c", "sha256:ab"])
+@pytest.mark.parametrize(
+    "name", ["smollm2", "ai/smollm2:135M", "registry.example.com:5000/a/b:c", "sha256:ab"]
+)
 def test_a_models_name_may_hold_slashes_and_colons(prefix, name):
     assert TABLE.match("GET", f"{prefix}/models/{name}").model == name
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1", "/v1/", "/v1/chat/completions/", "//v1/models", "/v1/models/", "/engines", "/engines/", "/nope"]
-    + ["/engines/v1/v1/models", "/engines/status/v1/models", "/engines/a/b/v1/models", "/v2/models", ""],
+    [
+        "/v1",
+        "/v1/",
+        "/v1/chat/completions/",
+        "//v1/models",
+        "/v1/models/",
+        "/engines",
+        "/engines/",
+        "/nope",
+        "/engines/v1/v1/models",
+        "/engines/status/v1/models",
+        "/engines/a/b/v1/models",
+        "/v2/models",
+        "",
+    ],
 )
 def test_other_paths_are_not_found(path):
     with pytest.raises(NotFound):

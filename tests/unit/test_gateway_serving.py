@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +15,14 @@ from mrpack_runtime.engine import Operation, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.scheduling import PoolLimits
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.gateway import CHAT, DEADLINE_S, chat_body, gateway, read_events
+from tests.fakes.gateway import CHAT, DEADLINE_S, chat_body, exists, gateway, read_events
 
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """With a short path: sockets lie in it."""
-    path = Path(tempfile.mkdtemp(prefix="g"))
-    yield path
-    shutil.rmtree(path)
-
-
-def test_a_chat_is_answered_under_the_public_name(folder):
+def test_a_chat_is_answered_under_the_public_name(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             for name in ("localhost/fake:latest", "fake", str(g.library.find("fake").digest)):
                 answer = await g.client.chat(name)
                 assert answer.status == 200
@@ -54,9 +43,9 @@ def test_a_chat_is_answered_under_the_public_name(folder):
         ("/embeddings", {"model": "fake", "input": ["a", "bc"]}, "data"),
     ],
 )
-def test_each_operation_has_three_paths(folder, prefix, path, body, key):
+def test_each_operation_has_three_paths(short_folder, prefix, path, body, key):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             answer = await g.client.post(prefix + path, body)
             assert answer.status == 200
             assert answer.json[key]
@@ -65,9 +54,9 @@ def test_each_operation_has_three_paths(folder, prefix, path, body, key):
     asyncio.run(main())
 
 
-def test_the_engine_sees_the_body_with_its_own_name_and_unknown_fields(folder):
+def test_the_engine_sees_the_body_with_its_own_name_and_unknown_fields(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(arguments=("--alias", "inner"))) as g:
+        async with gateway(short_folder, FakeEngine(arguments=("--alias", "inner"))) as g:
             body = chat_body("fake", "hällo \u2028 😀", top_k=3, x={"y": [1, None, 0.1]})
             answer = await g.client.post(CHAT, body, {"Authorization": "Bearer mine", "Cookie": "a=b"})
             assert answer.json["model"] == "localhost/fake:latest"
@@ -79,9 +68,9 @@ def test_the_engine_sees_the_body_with_its_own_name_and_unknown_fields(folder):
     asyncio.run(main())
 
 
-def test_aliases_of_a_digest_share_an_engine_and_keep_their_names(folder):
+def test_aliases_of_a_digest_share_an_engine_and_keep_their_names(short_folder):
     async def main() -> None:
-        async with gateway(folder, models=()) as g:
+        async with gateway(short_folder, models=()) as g:
             g.library.add("localhost/one:latest", b"GGUF same")
             g.library.add("localhost/two:latest", b"GGUF same")
             for name in ("localhost/one:latest", "localhost/two:latest"):
@@ -93,9 +82,9 @@ def test_aliases_of_a_digest_share_an_engine_and_keep_their_names(folder):
     asyncio.run(main())
 
 
-def test_a_tag_that_moves_is_followed(folder):
+def test_a_tag_that_moves_is_followed(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             await g.client.chat("fake")
             newer = g.library.add("localhost/fake:latest", b"GGUF newer").digest
             async with asyncio.timeout(DEADLINE_S):
@@ -138,9 +127,9 @@ WRONG = [
 ]
 
 
-def test_wrong_requests_get_openai_errors_with_the_right_status(folder):
+def test_wrong_requests_get_openai_errors_with_the_right_status(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             g.library.add("localhost/plain:latest", b"plain", model_format="plain")
             for method, path, body, headers, status, code, param in WRONG:
                 answer = await g.client.request(method, path, body, headers)
@@ -156,9 +145,9 @@ def test_wrong_requests_get_openai_errors_with_the_right_status(folder):
     asyncio.run(main())
 
 
-def test_a_wrong_method_is_told_the_right_ones(folder):
+def test_a_wrong_method_is_told_the_right_ones(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             assert (await g.client.get(CHAT)).headers["allow"] == "POST, OPTIONS"
             answer = await g.client.request("OPTIONS", "/v1/models")
             assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
@@ -166,9 +155,9 @@ def test_a_wrong_method_is_told_the_right_ones(folder):
     asyncio.run(main())
 
 
-def test_foreign_hosts_and_origins_are_refused_on_every_route(folder):
+def test_foreign_hosts_and_origins_are_refused_on_every_route(short_folder):
     async def main() -> None:
-        async with gateway(folder, policy=Policy(origins=("http://localhost:*",))) as g:
+        async with gateway(short_folder, policy=Policy(origins=("http://localhost:*",))) as g:
             for path in ("/", "/health", "/v1/models", "/nope", "/engines/ps"):
                 for method in ("GET", "OPTIONS", "POST"):
                     foreign = await g.client.request(method, path, host="evil.example.com")
@@ -181,11 +170,11 @@ def test_foreign_hosts_and_origins_are_refused_on_every_route(folder):
     asyncio.run(main())
 
 
-def test_an_allowed_page_may_ask_first_and_then_chat(folder):
+def test_an_allowed_page_may_ask_first_and_then_chat(short_folder):
     async def main() -> None:
         origin = {"Origin": "http://localhost:3000"}
         policy = Policy(origins=("http://localhost:*",), key_hashes=(hash_key("k"),))
-        async with gateway(folder, policy=policy) as g:
+        async with gateway(short_folder, policy=policy) as g:
             asked = {
                 **origin,
                 "Access-Control-Request-Method": "POST",
@@ -209,9 +198,9 @@ def test_an_allowed_page_may_ask_first_and_then_chat(folder):
     asyncio.run(main())
 
 
-def test_a_key_is_asked_for_except_by_probes(folder):
+def test_a_key_is_asked_for_except_by_probes(short_folder):
     async def main() -> None:
-        async with gateway(folder, policy=Policy(key_hashes=(hash_key("secret"),))) as g:
+        async with gateway(short_folder, policy=Policy(key_hashes=(hash_key("secret"),))) as g:
             for path in ("/", "/health", "/ready", "/version"):
                 assert (await g.client.get(path)).status == 200
             for path in ("/v1/models", "/engines/ps", "/logs", "/engines/status"):
@@ -225,11 +214,11 @@ def test_a_key_is_asked_for_except_by_probes(folder):
     asyncio.run(main())
 
 
-def test_management_and_log_tails_stay_on_this_machine(folder):
+def test_management_and_log_tails_stay_on_this_machine(short_folder):
     async def main() -> None:
         policy = Policy(beyond_loopback=True, key_hashes=(hash_key("k"),))
         key = {"Authorization": "Bearer k"}
-        async with gateway(folder, FakeEngine(mode="crash"), policy=policy) as g:
+        async with gateway(short_folder, FakeEngine(mode="crash"), policy=policy) as g:
             assert (await g.client.get("/logs", key)).status == 403
             assert (await g.client.post("/engines/unload", {"all": True}, key)).status == 403
             assert "command" not in json.dumps((await g.client.get("/engines/ps?wide=true", key)).json)
@@ -240,18 +229,18 @@ def test_management_and_log_tails_stay_on_this_machine(folder):
     asyncio.run(main())
 
 
-def test_other_machines_are_not_served_without_a_key(folder):
+def test_other_machines_are_not_served_without_a_key(short_folder):
     async def main() -> None:
         with pytest.raises(AccessDenied):
-            async with gateway(folder, policy=Policy(beyond_loopback=True)):
+            async with gateway(short_folder, policy=Policy(beyond_loopback=True)):
                 pass
 
     asyncio.run(main())
 
 
-def test_models_are_listed_as_openai_and_docker_model_runner_do(folder):
+def test_models_are_listed_as_openai_and_docker_model_runner_do(short_folder):
     async def main() -> None:
-        async with gateway(folder, models=("localhost/a:latest", "localhost/b:1")) as g:
+        async with gateway(short_folder, models=("localhost/a:latest", "localhost/b:1")) as g:
             g.library.add("localhost/a:other", b"GGUF 0")
             await g.client.chat("a")
             for prefix in ("/engines/fake/v1", "/engines/v1", "/v1"):
@@ -272,9 +261,9 @@ def test_models_are_listed_as_openai_and_docker_model_runner_do(folder):
     asyncio.run(main())
 
 
-def test_what_runs_can_be_seen_and_unloaded(folder):
+def test_what_runs_can_be_seen_and_unloaded(short_folder):
     async def main() -> None:
-        async with gateway(folder, models=("localhost/a:latest", "localhost/b:latest")) as g:
+        async with gateway(short_folder, models=("localhost/a:latest", "localhost/b:latest")) as g:
             assert (await g.client.get("/engines/ps")).json == []
             assert (await g.client.get("/engines/status")).json == {"fake": "Available: program 1.0"}
             await g.client.chat("a")
@@ -293,19 +282,19 @@ def test_what_runs_can_be_seen_and_unloaded(folder):
             assert unknown.status == 404
             gone = await g.client.post("/engines/unload", {"models": ["a"], "backend": "fake"})
             assert gone.json == {"unloaded_runners": 1, "busy": []}
-            assert not Path(f"/proc/{first['pid']}").exists()
+            assert not exists(Path(f"/proc/{first['pid']}"))
             assert [entry["model_name"] for entry in (await g.client.get("/engines/ps")).json] == [
                 "localhost/b:latest"
             ]
             assert (await g.client.post("/engines/unload", {"all": True})).json["unloaded_runners"] == 1
-            assert not Path(f"/proc/{second['pid']}").exists()
+            assert not exists(Path(f"/proc/{second['pid']}"))
 
     asyncio.run(main())
 
 
-def test_busy_engines_are_unloaded_by_force_only(folder):
+def test_busy_engines_are_unloaded_by_force_only(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.start_stream(chunks=1000, delay=0.05)
             kept = await g.client.post("/engines/unload", {"all": True})
             assert kept.json == {"unloaded_runners": 0, "busy": ["localhost/fake:latest"]}
@@ -317,9 +306,9 @@ def test_busy_engines_are_unloaded_by_force_only(folder):
     asyncio.run(main())
 
 
-def test_small_control_routes(folder):
+def test_small_control_routes(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             assert (await g.client.get("/")).body == b"mrpack is running\n"
             assert (await g.client.get("/health")).json == {"status": "ok"}
             assert (await g.client.get("/ready")).json == {"status": "ready"}
@@ -336,9 +325,9 @@ def test_small_control_routes(folder):
     asyncio.run(main())
 
 
-def test_logs_can_be_followed(folder):
+def test_logs_can_be_followed(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(b"GET /logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await g.client.chat()
@@ -349,9 +338,9 @@ def test_logs_can_be_followed(folder):
     asyncio.run(main())
 
 
-def test_an_answer_shows_nothing_of_the_engines_own_headers(folder):
+def test_an_answer_shows_nothing_of_the_engines_own_headers(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             for stream in (False, True):
                 answer = await g.client.chat(stream=stream)
                 assert answer.headers["server"] == "mrpack"
@@ -361,9 +350,9 @@ def test_an_answer_shows_nothing_of_the_engines_own_headers(folder):
     asyncio.run(main())
 
 
-def test_a_model_can_be_loaded_without_a_question(folder):
+def test_a_model_can_be_loaded_without_a_question(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             answer = await g.client.post(CHAT, {"model": "fake"}, {"X-Preload-Only": "true"})
             assert (answer.status, answer.body) == (200, b"")
             assert len(g.pool.snapshot()) == 1
@@ -372,9 +361,9 @@ def test_a_model_can_be_loaded_without_a_question(folder):
     asyncio.run(main())
 
 
-def test_chat_and_embeddings_of_a_model_are_two_engines(folder):
+def test_chat_and_embeddings_of_a_model_are_two_engines(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             await g.client.chat()
             await g.client.post("/v1/embeddings", {"model": "fake", "input": "x"})
             assert [snapshot.key.operation for snapshot in g.pool.snapshot()] == [
@@ -385,12 +374,13 @@ def test_chat_and_embeddings_of_a_model_are_two_engines(folder):
     asyncio.run(main())
 
 
-def test_settings_of_the_artifact_count_where_the_request_is_silent(folder):
+def test_settings_of_the_artifact_count_where_the_request_is_silent(short_folder):
     async def main() -> None:
-        async with gateway(folder, settings='{"sampling": {"seed": 7}}') as g:
+        async with gateway(short_folder, settings='{"sampling": {"seed": 7}}') as g:
             bundle = g.library.find("fake")
             (bundle.folder / "mrpack.json").write_text(
-                '{"sampling": {"temperature": 0.5, "top_k": 3, "max_tokens": 9, "seed": 1}, "keep_alive": "-1"}'
+                '{"sampling": {"temperature": 0.5, "top_k": 3, "max_tokens": 9, "seed": 1},'
+                ' "keep_alive": "-1"}'
             )
             await g.client.chat(temperature=0, max_completion_tokens=5)
             seen = (await g.engine_requests())[0]["body"]
@@ -403,9 +393,9 @@ def test_settings_of_the_artifact_count_where_the_request_is_silent(folder):
     asyncio.run(main())
 
 
-def test_malformed_settings_of_an_artifact_are_its_fault(folder):
+def test_malformed_settings_of_an_artifact_are_its_fault(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             (g.library.find("fake").folder / "mrpack.json").write_text('{"host": "0.0.0.0"}')
             answer = await g.client.chat()
             assert (answer.status, answer.json["error"]["code"]) == (422, "invalid_artifact")
@@ -413,19 +403,19 @@ def test_malformed_settings_of_an_artifact_are_its_fault(folder):
     asyncio.run(main())
 
 
-def test_an_operation_that_no_engine_has_is_not_implemented(folder):
+def test_an_operation_that_no_engine_has_is_not_implemented(short_folder):
     async def main() -> None:
         engine = FakeEngine(operations=frozenset({Operation.COMPLETION}))
-        async with gateway(folder, engine) as g:
+        async with gateway(short_folder, engine) as g:
             answer = await g.client.post("/v1/embeddings", {"model": "fake", "input": "x"})
             assert (answer.status, answer.json["error"]["code"]) == (501, "unsupported")
 
     asyncio.run(main())
 
 
-def test_an_engine_that_is_not_installed_is_named_with_the_remedy(folder):
+def test_an_engine_that_is_not_installed_is_named_with_the_remedy(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(installed=False)) as g:
+        async with gateway(short_folder, FakeEngine(installed=False)) as g:
             answer = await g.client.chat()
             assert answer.status == 501
             assert "pip install fake-engine" in answer.json["error"]["message"]
@@ -434,23 +424,23 @@ def test_an_engine_that_is_not_installed_is_named_with_the_remedy(folder):
     asyncio.run(main())
 
 
-def test_engines_on_tcp_are_reached_too(folder):
+def test_engines_on_tcp_are_reached_too(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(tcp=True)) as g:
+        async with gateway(short_folder, FakeEngine(tcp=True)) as g:
             assert (await g.client.chat()).status == 200
             assert (await g.client.chat(stream=True)).text == "Hello from a fake engine."
 
     asyncio.run(main())
 
 
-def test_a_unix_socket_is_ours_alone(folder):
+def test_a_unix_socket_is_ours_alone(short_folder):
     async def main() -> None:
-        endpoint = UnixEndpoint(folder / "gateway.sock")
-        async with gateway(folder, endpoint=endpoint, policy=Policy(check_host=False)) as g:
+        endpoint = UnixEndpoint(short_folder / "gateway.sock")
+        async with gateway(short_folder, endpoint=endpoint, policy=Policy(check_host=False)) as g:
             assert stat.S_IMODE(endpoint.path.stat().st_mode) == 0o600
             assert (await g.client.chat()).status == 200
             with pytest.raises(HostRefused):
-                async with gateway(folder, endpoint=endpoint, policy=Policy(check_host=False)):
+                async with gateway(short_folder, endpoint=endpoint, policy=Policy(check_host=False)):
                     pass
             assert (await g.client.chat()).status == 200
         assert not endpoint.path.exists()
@@ -458,40 +448,42 @@ def test_a_unix_socket_is_ours_alone(folder):
     asyncio.run(main())
 
 
-def test_a_stale_socket_is_replaced_and_another_file_is_not(folder):
+def test_a_stale_socket_is_replaced_and_another_file_is_not(short_folder):
     async def main() -> None:
-        path = folder / "gateway.sock"
+        path = short_folder / "gateway.sock"
         stale = await asyncio.start_unix_server(lambda *_: None, path)
         stale.close()
         await stale.wait_closed()
         assert path.exists()
-        async with gateway(folder, endpoint=UnixEndpoint(path), policy=Policy(check_host=False)) as g:
+        async with gateway(short_folder, endpoint=UnixEndpoint(path), policy=Policy(check_host=False)) as g:
             assert (await g.client.get("/health")).status == 200
         path.write_text("precious")
         with pytest.raises(HostRefused):
-            async with gateway(folder, endpoint=UnixEndpoint(path)):
+            async with gateway(short_folder, endpoint=UnixEndpoint(path)):
                 pass
         assert path.read_text() == "precious"
 
     asyncio.run(main())
 
 
-def test_a_taken_port_is_an_error_that_says_what_to_try(folder):
+def test_a_taken_port_is_an_error_that_says_what_to_try(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             endpoint = g.client.endpoint
             assert isinstance(endpoint, TcpEndpoint)
             with pytest.raises(HostRefused, match=str(endpoint.port)):
-                async with gateway(folder, endpoint=endpoint):
+                async with gateway(short_folder, endpoint=endpoint):
                     pass
 
     asyncio.run(main())
 
 
-def test_full_engines_are_told_with_retry_after(folder):
+def test_full_engines_are_told_with_retry_after(short_folder):
     async def main() -> None:
         limits = PoolLimits(max_loaded=1)
-        async with gateway(folder, limits=limits, models=("localhost/a:latest", "localhost/b:latest")) as g:
+        async with gateway(
+            short_folder, limits=limits, models=("localhost/a:latest", "localhost/b:latest")
+        ) as g:
             _, writer = await g.client.start_stream("a", chunks=1000, delay=0.05)
             g.pool._schedule.limits = replace(limits, wait_s=0.1)
             answer = await g.client.chat("b")

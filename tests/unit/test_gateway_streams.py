@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from tests.fakes.gateway import (
     DEADLINE_S,
     Running,
     chat_body,
+    exists,
     gateway,
     read_answer,
     read_events,
@@ -32,27 +30,20 @@ JSON = {"Content-Type": "application/json"}
 ENDLESS = {"chunks": 2000, "delay": 0.1}
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """With a short path: sockets lie in it."""
-    path = Path(tempfile.mkdtemp(prefix="g"))
-    yield path
-    shutil.rmtree(path)
-
-
 def is_idle(g: Running) -> bool:
     return all(snapshot.busy == 0 for snapshot in g.pool.snapshot())
 
 
 async def no_open_streams(g: Running) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while (await g.engine_state())["open"]:
-            await asyncio.sleep(0.01)
+    async def none_open() -> bool:
+        return (await g.engine_state())["open"] == 0
+
+    await until(none_open)
 
 
-def test_a_stream_arrives_event_by_event_and_whole(folder):
+def test_a_stream_arrives_event_by_event_and_whole(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             answer = await g.client.chat(stream=True, stream_options={"include_usage": True})
             assert answer.status == 200
             assert answer.headers["content-type"] == "text/event-stream"
@@ -65,9 +56,9 @@ def test_a_stream_arrives_event_by_event_and_whole(folder):
     asyncio.run(main())
 
 
-def test_the_first_event_does_not_wait_for_the_second(folder):
+def test_the_first_event_does_not_wait_for_the_second(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             body = json.dumps(chat_body(stream=True, fake={"chunks": 2, "delay": 600})).encode()
             writer.write(request_bytes("POST", CHAT, body, JSON))
@@ -80,9 +71,9 @@ def test_the_first_event_does_not_wait_for_the_second(folder):
     asyncio.run(main())
 
 
-def test_ten_thousand_chunks_arrive_complete_and_in_order(folder):
+def test_ten_thousand_chunks_arrive_complete_and_in_order(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             prompt = "echo " + " ".join(f"w{i}" for i in range(10_000))
             answer = await g.client.chat(prompt=prompt, stream=True)
             assert answer.text == prompt.removeprefix("echo ")
@@ -91,21 +82,24 @@ def test_ten_thousand_chunks_arrive_complete_and_in_order(folder):
     asyncio.run(main())
 
 
-def test_streams_at_once_are_not_mixed(folder):
+def test_streams_at_once_are_not_mixed(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             prompts = ["echo " + " ".join(f"{i}.{j}" for j in range(50)) for i in range(40)]
             answers = await asyncio.gather(
-                *(g.client.chat(prompt=prompt, stream=True, fake={"chunks": 50, "delay": 0.002}) for prompt in prompts)
+                *(
+                    g.client.chat(prompt=prompt, stream=True, fake={"chunks": 50, "delay": 0.002})
+                    for prompt in prompts
+                )
             )
             assert [answer.text for answer in answers] == [prompt.removeprefix("echo ") for prompt in prompts]
 
     asyncio.run(main())
 
 
-def test_another_request_is_answered_while_one_streams(folder):
+def test_another_request_is_answered_while_one_streams(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             _, writer = await g.client.start_stream(**ENDLESS)
             assert (await g.client.chat()).status == 200
             assert (await g.client.chat(stream=True)).text == "Hello from a fake engine."
@@ -115,9 +109,9 @@ def test_another_request_is_answered_while_one_streams(folder):
     asyncio.run(main())
 
 
-def test_a_client_that_leaves_ends_the_stream_of_the_engine(folder):
+def test_a_client_that_leaves_ends_the_stream_of_the_engine(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             for leave in ("close", "abort"):
                 _, writer = await g.client.start_stream(**ENDLESS)
                 assert (await g.engine_state())["open"] == 1
@@ -128,9 +122,9 @@ def test_a_client_that_leaves_ends_the_stream_of_the_engine(folder):
     asyncio.run(main())
 
 
-def test_two_hundred_clients_that_leave_leave_nothing_behind(folder):
+def test_two_hundred_clients_that_leave_leave_nothing_behind(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             await g.client.chat()
             for _ in range(4):
                 streams = await asyncio.gather(*(g.client.start_stream(**ENDLESS) for _ in range(50)))
@@ -144,11 +138,11 @@ def test_two_hundred_clients_that_leave_leave_nothing_behind(folder):
     asyncio.run(main())
 
 
-def test_a_client_that_leaves_before_the_answer_frees_the_engine(folder):
+def test_a_client_that_leaves_before_the_answer_frees_the_engine(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             await g.client.chat()
-            reader, writer = await g.client.connect()
+            _, writer = await g.client.connect()
             body = json.dumps(chat_body(fake={"delay": 600})).encode()
             writer.write(request_bytes("POST", CHAT, body, JSON))
             await until(lambda: not is_idle(g))
@@ -158,9 +152,9 @@ def test_a_client_that_leaves_before_the_answer_frees_the_engine(folder):
     asyncio.run(main())
 
 
-def test_a_load_goes_on_when_its_client_leaves(folder):
+def test_a_load_goes_on_when_its_client_leaves(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="slow", arguments=("--load-time", "0.5"))) as g:
+        async with gateway(short_folder, FakeEngine(mode="slow", arguments=("--load-time", "0.5"))) as g:
             _, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, json.dumps(chat_body()).encode(), JSON))
             await until(lambda: len(g.pool.snapshot()) == 1)
@@ -172,9 +166,9 @@ def test_a_load_goes_on_when_its_client_leaves(folder):
     asyncio.run(main())
 
 
-def test_requests_during_a_load_share_it(folder):
+def test_requests_during_a_load_share_it(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="slow")) as g:
+        async with gateway(short_folder, FakeEngine(mode="slow")) as g:
             answers = await asyncio.gather(*(g.client.chat() for _ in range(20)))
             assert {answer.status for answer in answers} == {200}
             assert len(g.engine.launches) == 1
@@ -185,9 +179,9 @@ def test_requests_during_a_load_share_it(folder):
 @pytest.mark.parametrize(
     ("mode", "words"), [("die-mid-stream", "crashed"), ("cut-stream", "closed the connection")]
 )
-def test_a_stream_that_breaks_ends_with_an_error_event(folder, mode, words):
+def test_a_stream_that_breaks_ends_with_an_error_event(short_folder, mode, words):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode=mode)) as g:
+        async with gateway(short_folder, FakeEngine(mode=mode)) as g:
             answer = await g.client.chat(stream=True)
             assert answer.status == 200
             assert "[DONE]" not in answer.events
@@ -202,9 +196,9 @@ def test_a_stream_that_breaks_ends_with_an_error_event(folder, mode, words):
     asyncio.run(main())
 
 
-def test_the_next_request_starts_a_crashed_engine_again(folder):
+def test_the_next_request_starts_a_crashed_engine_again(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="die-mid-stream")) as g:
+        async with gateway(short_folder, FakeEngine(mode="die-mid-stream")) as g:
             await g.client.chat(stream=True)
             g.engine.mode = "ok"
             assert (await g.client.chat(stream=True)).text == "Hello from a fake engine."
@@ -225,9 +219,9 @@ FAULTS: list[tuple[str, int, str, str]] = [
 
 
 @pytest.mark.parametrize(("mode", "status", "code", "words"), FAULTS)
-def test_each_fault_of_an_engine_has_its_status(folder, mode, status, code, words):
+def test_each_fault_of_an_engine_has_its_status(short_folder, mode, status, code, words):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode=mode)) as g:
+        async with gateway(short_folder, FakeEngine(mode=mode)) as g:
             answer = await g.client.chat()
             assert answer.status == status
             error = answer.json["error"]
@@ -239,9 +233,9 @@ def test_each_fault_of_an_engine_has_its_status(folder, mode, status, code, word
     asyncio.run(main())
 
 
-def test_an_engine_that_never_gets_ready_is_given_up(folder):
+def test_an_engine_that_never_gets_ready_is_given_up(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="hang"), ready_timeout_s=0.3) as g:
+        async with gateway(short_folder, FakeEngine(mode="hang"), ready_timeout_s=0.3) as g:
             answer = await g.client.chat()
             assert answer.status == 502
             assert "not ready after 0.3 s" in answer.json["error"]["message"]
@@ -250,10 +244,10 @@ def test_an_engine_that_never_gets_ready_is_given_up(folder):
     asyncio.run(main())
 
 
-def test_a_crash_loop_is_cut_and_tells_when_to_come_back(folder):
+def test_a_crash_loop_is_cut_and_tells_when_to_come_back(short_folder):
     async def main() -> None:
         limits = PoolLimits(crash_limit=3, crash_window_s=600)
-        async with gateway(folder, FakeEngine(mode="crash"), limits=limits) as g:
+        async with gateway(short_folder, FakeEngine(mode="crash"), limits=limits) as g:
             assert [(await g.client.chat()).status for _ in range(3)] == [502, 502, 502]
             answer = await g.client.chat()
             assert answer.status == 503
@@ -266,9 +260,9 @@ def test_a_crash_loop_is_cut_and_tells_when_to_come_back(folder):
     asyncio.run(main())
 
 
-def test_all_who_wait_hear_of_a_failed_load(folder):
+def test_all_who_wait_hear_of_a_failed_load(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="crash")) as g:
+        async with gateway(short_folder, FakeEngine(mode="crash")) as g:
             answers = await asyncio.gather(*(g.client.chat() for _ in range(10)))
             assert {answer.status for answer in answers} <= {502, 503}
             assert all("tensor data is cut" in answer.json["error"]["message"] for answer in answers)
@@ -277,9 +271,9 @@ def test_all_who_wait_hear_of_a_failed_load(folder):
     asyncio.run(main())
 
 
-def test_a_stalled_engine_is_left_when_its_client_leaves(folder):
+def test_a_stalled_engine_is_left_when_its_client_leaves(short_folder):
     async def main() -> None:
-        async with gateway(folder, FakeEngine(mode="stall")) as g:
+        async with gateway(short_folder, FakeEngine(mode="stall")) as g:
             _, writer = await g.client.start_stream()
             writer.close()
             await no_open_streams(g)
@@ -288,9 +282,9 @@ def test_a_stalled_engine_is_left_when_its_client_leaves(folder):
     asyncio.run(main())
 
 
-def test_a_slow_client_slows_the_engine_and_not_the_gateway(folder):
+def test_a_slow_client_slows_the_engine_and_not_the_gateway(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             word = "x" * 1000
             body = json.dumps(chat_body(prompt=f"echo {word}", stream=True, fake={"chunks": 40_000})).encode()
@@ -308,9 +302,9 @@ def test_a_slow_client_slows_the_engine_and_not_the_gateway(folder):
     asyncio.run(main())
 
 
-def test_large_answers_and_requests_pass(folder):
+def test_large_answers_and_requests_pass(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             text = "ä" * 1_500_000
             answer = await g.client.chat(prompt=f"echo {text}")
             assert answer.status == 200
@@ -320,9 +314,9 @@ def test_large_answers_and_requests_pass(folder):
     asyncio.run(main())
 
 
-def test_many_requests_share_a_connection_to_the_client(folder):
+def test_many_requests_share_a_connection_to_the_client(short_folder):
     async def main() -> None:
-        async with gateway(folder) as g:
+        async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             for number in range(30):
                 body = json.dumps(chat_body(prompt=f"echo {number}", stream=number % 2 == 1)).encode()
@@ -335,9 +329,9 @@ def test_many_requests_share_a_connection_to_the_client(folder):
     asyncio.run(main())
 
 
-def test_idle_engines_end_and_come_back(folder):
+def test_idle_engines_end_and_come_back(short_folder):
     async def main() -> None:
-        async with gateway(folder, settings='{"keep_alive": "50ms"}') as g:
+        async with gateway(short_folder, settings='{"keep_alive": "50ms"}') as g:
             assert (await g.client.chat()).status == 200
             await until(lambda: not g.pool.snapshot())
             assert (await g.client.chat()).status == 200
@@ -346,9 +340,9 @@ def test_idle_engines_end_and_come_back(folder):
     asyncio.run(main())
 
 
-def test_a_keep_alive_of_zero_ends_an_engine_after_its_last_request(folder):
+def test_a_keep_alive_of_zero_ends_an_engine_after_its_last_request(short_folder):
     async def main() -> None:
-        async with gateway(folder, settings='{"keep_alive": "0"}') as g:
+        async with gateway(short_folder, settings='{"keep_alive": "0"}') as g:
             answers = await asyncio.gather(*(g.client.chat() for _ in range(5)))
             assert {answer.status for answer in answers} == {200}
             await until(lambda: not g.pool.snapshot())
@@ -357,10 +351,10 @@ def test_a_keep_alive_of_zero_ends_an_engine_after_its_last_request(folder):
     asyncio.run(main())
 
 
-def test_the_least_recently_used_model_makes_room(folder):
+def test_the_least_recently_used_model_makes_room(short_folder):
     async def main() -> None:
         names = tuple(f"localhost/m{number}:latest" for number in range(3))
-        async with gateway(folder, limits=PoolLimits(max_loaded=2), models=names) as g:
+        async with gateway(short_folder, limits=PoolLimits(max_loaded=2), models=names) as g:
             for name in ("m0", "m1", "m0", "m2"):
                 assert (await g.client.chat(name)).status == 200
             await until(lambda: all(snapshot.phase is Phase.READY for snapshot in g.pool.snapshot()))
@@ -369,10 +363,10 @@ def test_the_least_recently_used_model_makes_room(folder):
     asyncio.run(main())
 
 
-def test_models_that_take_turns_in_one_place_all_answer(folder):
+def test_models_that_take_turns_in_one_place_all_answer(short_folder):
     async def main() -> None:
         names = tuple(f"localhost/m{number}:latest" for number in range(3))
-        async with gateway(folder, limits=PoolLimits(max_loaded=1), models=names) as g:
+        async with gateway(short_folder, limits=PoolLimits(max_loaded=1), models=names) as g:
             answers = await asyncio.gather(*(g.client.chat(f"m{number % 3}") for number in range(12)))
             assert [(answer.status, answer.json["model"]) for answer in answers] == [
                 (200, names[number % 3]) for number in range(12)
@@ -381,14 +375,14 @@ def test_models_that_take_turns_in_one_place_all_answer(folder):
     asyncio.run(main())
 
 
-def test_a_drain_lets_streams_end_and_takes_no_more(folder):
+def test_a_drain_lets_streams_end_and_takes_no_more(short_folder):
     async def main() -> None:
         done: list[Any] = []
 
         async def read(reader: asyncio.StreamReader) -> None:
             done.extend([event async for event in read_events(reader)])
 
-        async with gateway(folder, drain_s=20) as g:
+        async with gateway(short_folder, drain_s=20) as g:
             reader, writer = await g.client.start_stream(chunks=20, delay=0.03)
             idle_reader, idle_writer = await g.client.connect()
             idle_writer.write(request_bytes("GET", "/ready"))
@@ -399,7 +393,7 @@ def test_a_drain_lets_streams_end_and_takes_no_more(folder):
         await task
         assert done[-1] == "[DONE]"
         await ask
-        assert not Path(f"/proc/{pid}").exists()
+        assert not exists(Path(f"/proc/{pid}"))
         writer.close()
 
     async def ask_while_draining(
@@ -415,12 +409,53 @@ def test_a_drain_lets_streams_end_and_takes_no_more(folder):
     asyncio.run(main())
 
 
-def test_a_drain_that_takes_too_long_cuts_and_leaves_no_engine(folder):
+def test_a_drain_that_takes_too_long_cuts_and_leaves_no_engine(short_folder):
     async def main() -> None:
-        async with gateway(folder, drain_s=0.1) as g:
-            reader, writer = await g.client.start_stream(**ENDLESS)
+        async with gateway(short_folder, drain_s=0.1) as g:
+            _, writer = await g.client.start_stream(**ENDLESS)
             pid = g.pool.snapshot()[0].pid
-        assert not Path(f"/proc/{pid}").exists()
+        assert not exists(Path(f"/proc/{pid}"))
         writer.close()
+
+    asyncio.run(main())
+
+
+def test_an_engine_with_quirks_is_spoken_to_in_its_own_way(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(quirks="llama_cpp_server")) as g:
+            answer = await g.client.chat(max_completion_tokens=3)
+            assert answer.json["choices"][0]["message"]["content"] == "Hello from a fake engine."
+            assert answer.json["model"] == "localhost/fake:latest"
+            assert (await g.engine_requests())[0]["body"]["max_tokens"] == 3
+            streamed = await g.client.chat(stream=True)
+            assert streamed.text == "Hello from a fake engine."
+            assert streamed.events[-1] == "[DONE]"
+            assert {event["model"] for event in streamed.events[:-1]} == {"localhost/fake:latest"}
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_can_do_one_thing_at_a_time_is_asked_one_thing_at_a_time(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(quirks="llama_cpp_server")) as g:
+            _, writer = await g.client.start_stream(**ENDLESS)
+            second = asyncio.create_task(g.client.chat())
+            await until(lambda: g.pool.snapshot()[0].busy == 2)
+            assert len(await g.engine_requests()) == 1
+            assert not second.done()
+            writer.close()
+            assert (await second).status == 200
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("mode", "status"), [("server-error", 500), ("bad-json", 502), ("cut-stream", 200)])
+def test_quirks_do_not_hide_trouble(short_folder, mode, status):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(mode=mode, quirks="llama_cpp_server")) as g:
+            answer = await g.client.chat(stream=mode == "cut-stream")
+            assert answer.status == status
+            error = answer.events[-1]["error"] if mode == "cut-stream" else answer.json["error"]
+            assert error["message"]
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrpack.errors import AccessDenied, MrpackError
@@ -29,7 +29,9 @@ from mrpack_runtime.gateway.guard import (
 
 LOOPBACK = Policy()
 NAMED = Policy(hosts=frozenset({"gpu.example.com", "192.0.2.7"}))
-OPEN_TO_LAN = Policy(beyond_loopback=True, key_hashes=(hash_key("secret"),), hosts=frozenset({"gpu.example.com"}))
+OPEN_TO_LAN = Policy(
+    beyond_loopback=True, key_hashes=(hash_key("secret"),), hosts=frozenset({"gpu.example.com"})
+)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,7 @@ def test_only_allowed_origins_are_answered(origin, origins, allowed):
     assert is_origin_allowed(origin, Policy(origins=origins)) is allowed
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_slips_through_as_a_host(text):
     if is_host_allowed(text, LOOPBACK):
@@ -173,7 +176,14 @@ def test_other_machines_need_a_key():
 
 @pytest.mark.parametrize(
     ("host", "inside"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("gpu", False)],
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("gpu", False),
+    ],
 )
 def test_loopback_addresses_are_known(host, inside):
     assert is_loopback(host) is inside
@@ -221,14 +231,27 @@ def test_bodies_are_plain_json_only(content_type, encoding, accepted):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'"model"', b"\xff\xfe", b'{"a": NaN}', b'{"a": Infinity}', b"{} {}"]
-    + [b'{"a":' * 100_000, b"[" * 100_000, b'{"n": 1' + b"0" * 5000 + b"}"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"model"',
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b"{} {}",
+        b'{"a":' * 100000,
+        b"[" * 100000,
+        b'{"n": 1' + b"0" * 5000 + b"}",
+    ],
 )
 def test_what_is_not_a_json_object_is_refused(content):
     with pytest.raises(NotJson):
         parse_object(content)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()))
 def test_every_json_object_is_read(body):
     assert parse_object(json.dumps(body).encode()) == body
@@ -264,7 +287,12 @@ def test_media_that_the_engine_would_fetch_is_refused(part):
 @pytest.mark.parametrize(
     "messages",
     [
-        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}],
+        [
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}],
+            }
+        ],
         [{"role": "user", "content": "see http://example.com"}],
         [{"role": "assistant", "content": None, "tool_calls": []}],
         ["nonsense", 3, {"content": [7, None, {}]}],

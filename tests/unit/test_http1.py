@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrpack_runtime.http1 import HEAD_LIMIT, BrokenAnswer, ResponseReader
@@ -37,6 +39,7 @@ def test_an_answer_is_the_same_however_it_is_cut(content, body):
     assert (reader.done, found) == (True, body)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=8), st.integers(1, 40))
 def test_chunks_carry_any_bytes(chunks, step):
     framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk)
@@ -94,13 +97,12 @@ def test_garbage_is_refused(content):
         read(content)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", PLAIN[:17], PLAIN[:-5], CHUNKED[:47], CHUNKED[:60]]))
 @example(b"\r\n\r\n", b"HTTP/1.1 200 OK")
 def test_no_bytes_cause_another_error(tail, start):
-    try:
+    with contextlib.suppress(BrokenAnswer):
         read(start + tail, end=True)
-    except BrokenAnswer:
-        pass
 
 
 @pytest.mark.parametrize(

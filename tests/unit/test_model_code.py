@@ -115,6 +115,7 @@ PICKLES |= {
     "os.system by hand": b"cos\nsystem\n(S'touch /tmp/mrpack-canary'\ntR.",
     "instance by hand": b"(S'touch /tmp/mrpack-canary'\nios\nsystem\n.",
     "code behind 10 kB of data": pickle.dumps(["x" * 100] * 3 + [Canary()], 0),
+    "control characters in a text": b"V\x01\x02\n" + b"cos\nsystem\n(S'touch /tmp/mrpack-canary'\ntR.",
     "huge claimed string": b"\x80\x04\x8d" + b"\xff" * 8,
 }
 

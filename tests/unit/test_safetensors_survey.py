@@ -450,7 +450,7 @@ def test_a_sharded_set_is_read():
 )
 def test_a_missing_shard_is_named(shard, name, index_too):
     changes = {shard: None} | ({} if index_too else {"index": None})
-    with pytest.raises(NotFound, match=rf"no file {name}\.safetensors"):
+    with pytest.raises(NotFound, match=rf"no file '{name}\.safetensors'"):
         survey(sharded(**changes))
 
 
@@ -458,7 +458,7 @@ FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safete
 CONTRADICTIONS = {
     "tensor in another shard": (
         {"index": index({"a": SECOND, "b": FIRST})},
-        "which the index has in model-00002",
+        "which the index has in 'model-00002",
     ),
     "tensor that is nowhere": ({"index": index({"a": FIRST, "b": SECOND, "c": SECOND})}, "has no tensor 'c'"),
     "tensor that is not listed": (
@@ -478,7 +478,7 @@ CONTRADICTIONS = {
     "weight_map twice": ({"index": '{"weight_map":{},"weight_map":{}}'}, "weight_map: occurs twice"),
     "tensor twice": (
         {"index": '{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}'},
-        "weight_map.a: occurs",
+        "weight_map: 'a' occurs twice",
     ),
     "weight_map is a list": ({"index": '{"weight_map":[]}'}, "weight_map: not an object"),
     "file is a number": ({"index": '{"weight_map":{"a":1}}'}, "weight_map: not an object of strings"),
@@ -492,8 +492,8 @@ CONTRADICTIONS = {
         "more than 64 keys",
     ),
     "index is a list": ({"index": "[]"}, "index: not an object"),
-    "index is deep": ({"index": '{"metadata":' + "[" * 50_000}, "metadata: not JSON"),
-    "index is cut": ({"index": index({"a": FIRST, "b": SECOND})[:-6]}, "not JSON"),
+    "index is deep": ({"index": '{"metadata":' + "[" * 50_000}, "'metadata': not JSON"),
+    "index is cut": ({"index": index({"a": FIRST, "b": SECOND})[:-6]}, "not an object of strings"),
     "index is not UTF-8": ({"index": b'{"weight_map":{"\xff":"a.safetensors"}}'}, "not text"),
     "something behind the index": ({"index": index({"a": FIRST, "b": SECOND}) + "{}"}, "something follows"),
     "broken shard": ({"second": b"not a shard at all"}, "not a Safetensors file"),

@@ -3,7 +3,7 @@
 from mrpack.formats.gguf.header import GgufArray, GgufHeader, GgufKind, Tensor
 from mrpack.formats.gguf.labels import describe
 from mrpack.formats.gguf.reader import parse_header, read_header
-from mrpack.formats.gguf.shards import check_shards, find_shards
+from mrpack.formats.gguf.shards import check_shards, find_shards, parse_shard_name
 from mrpack.formats.gguf.survey import survey
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "describe",
     "find_shards",
     "parse_header",
+    "parse_shard_name",
     "read_header",
     "survey",
 ]

@@ -14,6 +14,17 @@ from mrpack.formats.gguf.header import GgufHeader
 _SHARD = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 
 
+def parse_shard_name(name: str) -> tuple[str, int, int]:
+    """What the files of a set have in common, the number of this one, and how many there are.
+
+    A file that is no shard is the only one of its set.
+    """
+    match = _SHARD.fullmatch(name)
+    if match is None:
+        return name.removesuffix(".gguf"), 1, 1
+    return match[1], int(match[2]), int(match[3])
+
+
 def find_shards(path: Path) -> tuple[Path, ...]:
     """All shards of the set that `path` is any one of, in order; `path` alone when it is no shard.
 

@@ -78,7 +78,7 @@ class Scanner:
         while match := self.find(_PAIR):
             key = self._decode(match[1], what)
             if key in texts:
-                raise self.error(f"{what}.{key[:80]}: occurs twice")
+                raise self.error(f"{what}: {key[:80]!r} occurs twice")
             if len(texts) == limit:
                 raise self.error(f"{what}: more than {limit} keys")
             texts[key] = self._decode(match[2], what)

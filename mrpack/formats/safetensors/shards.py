@@ -88,7 +88,11 @@ def read_set(weights: WeightSet) -> Iterator[SafetensorsHeader]:
         for tensor in header.tensors:
             shard = missing.pop(tensor.name, None)
             if shard != own:
-                reason = f"which the index has in {shard}" if shard else "which the index does not have there"
+                reason = (
+                    f"which the index has in {shard[:80]!r}"
+                    if shard
+                    else "which the index does not have there"
+                )
                 raise InvalidArtifact(f"holds tensor {tensor.name[:80]!r}, {reason}", where=file.where)
         yield header
     for name, shard in missing.items():
@@ -125,7 +129,7 @@ def _read_index(index: ReadableFile) -> dict[str, str]:
         if number > _OTHER_KEYS_LIMIT:
             raise scanner.error(f"more than {_OTHER_KEYS_LIMIT} keys")
         if key != "weight_map":
-            scanner.other_value(key[:80])
+            scanner.other_value(repr(key[:80]))
             continue
         if listed is not None:
             raise scanner.error("weight_map: occurs twice")
@@ -165,7 +169,7 @@ def _numbered_set(name: str, by_name: Mapping[str, ReadableFile]) -> tuple[Reada
 def _existing(name: str, by_name: Mapping[str, ReadableFile], wanted_by: str) -> ReadableFile:
     file = by_name.get(name)
     if file is None:
-        raise NotFound(f"no file {name}, which {wanted_by} belongs with")
+        raise NotFound(f"no file {name[:200]!r}, which {wanted_by} belongs with")
     return file
 
 

@@ -1,0 +1,41 @@
+"""Reading the model artifact that a manifest, or an index with one among its manifests, is."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+from mrpack.content.copy import read_document
+from mrpack.content.ports import Fetcher
+from mrpack.digest import read_verified
+from mrpack.errors import InvalidArtifact
+from mrpack.model.artifact import ModelArtifact
+from mrpack.model.dialects import read_artifact
+from mrpack.model.indexes import choose_manifest
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import CONFIG_LIMIT
+from mrpack.oci.manifest import Index
+
+_DEPTH_LIMIT: Final = 4
+
+
+def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelArtifact:
+    """Manifest and config, whatever the dialect; no layer is read. `name` is the reference, for errors.
+
+    Raises:
+        Unsupported: no model artifact, or an index in which nothing tells which manifest is the model.
+        InvalidArtifact, IntegrityError, NotFound: a document is malformed, damaged or missing.
+    """
+    for _ in range(_DEPTH_LIMIT):
+        _, document = read_document(source, manifest)
+        if not isinstance(document, Index):
+            config = read_small(source, document.config, CONFIG_LIMIT)
+            return read_artifact(document, config)
+        manifest = choose_manifest(document, name or str(manifest.digest))
+    raise InvalidArtifact("indexes nested too deeply", where=name or str(manifest.digest))
+
+
+def read_small(source: Fetcher, blob: Descriptor, limit: int) -> bytes:
+    """A verified blob of at most `limit` bytes."""
+    with contextlib.closing(source.fetch(blob)) as stream:
+        return read_verified(stream, blob.digest, blob.size, limit=limit)

@@ -1,0 +1,130 @@
+"""The commands' client against a real gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrpack.errors import AccessDenied, EngineFailed, NotFound, Unsupported, UsageError
+from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack_runtime.engine import TcpEndpoint, UnixEndpoint
+from mrpack_runtime.gateway.guard import Policy, hash_key
+from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.gateway import chat_body, gateway, until
+
+
+def ask(folder: Path, question: Callable[[GatewayClient], Any], **options: Any) -> Any:
+    """Runs `question` in a thread, beside the gateway."""
+
+    async def main() -> Any:
+        async with gateway(folder, **options) as g:
+            return await asyncio.to_thread(question, GatewayClient(g.client.endpoint, "key"))
+
+    return asyncio.run(main())
+
+
+def test_a_chat_is_a_stream_of_events(short_folder):
+    def question(client: GatewayClient) -> list[Any]:
+        return list(client.chat(chat_body(stream_options={"include_usage": True})))
+
+    events = ask(short_folder, question)
+    assert "".join(e["choices"][0]["delta"].get("content") or "" for e in events if e["choices"]) == (
+        "Hello from a fake engine."
+    )
+    assert events[-1]["usage"]["completion_tokens"] == 5
+
+
+@pytest.mark.parametrize("mode", ["die-mid-stream", "cut-stream", "crash", "garbage"])
+def test_engine_failures_carry_their_log(short_folder, mode):
+    def question(client: GatewayClient) -> None:
+        with pytest.raises(EngineFailed) as caught:
+            list(client.chat(chat_body()))
+        if mode in {"die-mid-stream", "crash"}:
+            assert "fake: E" in caught.value.log_tail
+
+    ask(short_folder, question, engine=FakeEngine(mode=mode))
+
+
+def test_each_status_is_an_error_of_its_family(short_folder):
+    def question(client: GatewayClient) -> None:
+        for family, body in (
+            (NotFound, chat_body("nope")),
+            (UsageError, {"messages": []}),
+            (UsageError, chat_body(n_discard=1)),
+            (EngineFailed, chat_body("fake")),
+        ):
+            with pytest.raises(family):
+                list(client.chat(body))
+        with pytest.raises(NotFound):
+            client.model("nope")
+        with pytest.raises(UsageError):
+            client.unload()
+
+    ask(short_folder, question, engine=FakeEngine(mode="crash"))
+    uninstalled = FakeEngine(installed=False)
+    with pytest.raises(Unsupported):
+        ask(short_folder, lambda client: list(client.chat(chat_body())), engine=uninstalled)
+    with pytest.raises(AccessDenied):
+        ask(short_folder, lambda client: client.ps(), policy=Policy(key_hashes=(hash_key("other"),)))
+
+
+def test_a_key_is_sent(short_folder):
+    assert ask(short_folder, lambda client: client.ps(), policy=Policy(key_hashes=(hash_key("key"),))) == []
+
+
+def test_an_answer_that_is_left_stops_the_engine(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder) as g:
+            client = GatewayClient(g.client.endpoint)
+
+            def leave() -> None:
+                with closing(client.chat(chat_body(fake={"chunks": 2000, "delay": 0.1}))) as events:
+                    next(events)
+
+            await asyncio.to_thread(leave)
+            await until(lambda: g.pool.snapshot()[0].busy == 0)
+
+    asyncio.run(main())
+
+
+def test_a_gateway_on_a_socket_is_asked_in_the_same_way(short_folder):
+    endpoint = UnixEndpoint(short_folder / "s")
+
+    def question(client: GatewayClient) -> None:
+        assert client.url == f"unix://{short_folder}/s"
+        assert client.version() == "0"
+        assert client.engines() == {"fake": "Available: program 1.0"}
+        assert client.model("localhost/fake:latest")["id"] == "localhost/fake:latest"
+        assert "".join(client.logs()) == ""
+        list(client.chat(chat_body()))
+        assert "fake: listening" in "".join(client.logs())
+        assert client.ps()[0]["model_name"] == "localhost/fake:latest"
+        assert client.unload(("fake",))["unloaded_runners"] == 1
+
+    ask(short_folder, question, endpoint=endpoint, policy=Policy(check_host=False))
+
+
+def test_nobody_and_others_are_not_a_gateway(tmp_path):
+    with pytest.raises(NotRunning):
+        GatewayClient(UnixEndpoint(tmp_path / "none")).version()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        client = GatewayClient(TcpEndpoint(port))
+        for answer in (b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"):
+
+            async def main(answer: bytes = answer) -> None:
+                asked = asyncio.create_task(asyncio.to_thread(client.version))
+                connection, _ = await asyncio.to_thread(listener.accept)
+                with connection:
+                    await asyncio.to_thread(connection.recv, 1000)
+                    connection.sendall(answer)
+                with pytest.raises(NotRunning):
+                    await asked
+
+            asyncio.run(main())
