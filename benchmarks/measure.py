@@ -52,7 +52,7 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[floa
 
 
 class _Peak:
-    """The high-water mark of a process, in MiB: that of wait4 carries over what the parent had at the fork."""
+    """The high-water mark of a process, in MiB; that of wait4 has the parent's in it, from the fork."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")

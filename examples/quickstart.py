@@ -130,11 +130,14 @@ def main() -> None:
     mrpack(homes["user"], "list")
     with running(homes["user"], "serve", NAME, "--port", "0", keep=options.keep) as gateway:
         chat(gateway)
-        mrpack(homes["user"], "run", NAME, QUESTION, "--temperature", "0", "--max-tokens", "48")
-        mrpack(homes["user"], "ps")
+        port = gateway.rpartition(":")[2]
+        asking = ("--temperature", "0", "--max-tokens", "48", "--port", port)
+        mrpack(homes["user"], "run", NAME, QUESTION, *asking)
+        mrpack(homes["user"], "ps", "--port", port)
         if options.keep:
             print(
-                f"\nGo on with:\n  export MRPACK_HOME={homes['user']}\n  {MRPACK} run {NAME}\n"
+                f"\nGo on with:\n  export MRPACK_HOME={homes['user']} MRPACK_PORT={port}\n"
+                f"  {MRPACK} run {NAME}\n"
                 f"  curl {gateway}/engines/v1/models"
             )
     print("\nDone." if options.keep else "\nDone; nothing is left running.")

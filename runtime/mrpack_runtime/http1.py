@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from mrpack.errors import EngineFailed
@@ -14,11 +15,18 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
 # RFC 9112, 7.1; 15 digits stay below 2**63.
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
+_UNCLEAR: Final = "the engine sent an answer of unclear length"
 _BODILESS: Final = frozenset({204, 304})
 
 
 class BrokenAnswer(EngineFailed):
-    """The engine went away, or what it sent is not HTTP."""
+    """What the engine sent is not what was asked for, or not even HTTP."""
+
+    code = "engine_broke_protocol"
+
+
+class EarlyEnd(BrokenAnswer):
+    """The engine closed the connection, or takes none: it may have died."""
 
     code = "engine_broke_connection"
 
@@ -66,6 +74,10 @@ class ResponseReader:
                 raise BrokenAnswer("the engine sent more than its answer")
             return b""
         if self.head.chunked:
+            if self._in_trailer:
+                self._buffer += content
+                self._skip_trailer()
+                return b""
             return self._read_chunks(content)
         if self._left is None:
             return content
@@ -79,12 +91,12 @@ class ResponseReader:
         """The connection was closed.
 
         Raises:
-            BrokenAnswer: before the end of the answer.
+            EarlyEnd: before the end of the answer.
         """
         if self.head is not None and self._left is None:
             self.done = True
         if not self.done:
-            raise BrokenAnswer(
+            raise EarlyEnd(
                 "the engine closed the connection "
                 + ("before it answered" if self.head is None else "in the middle of its answer")
             )
@@ -113,41 +125,51 @@ class ResponseReader:
     def _read_chunks(self, content: bytes) -> bytes:
         """Joins all chunks at hand, so that many small ones cost one write."""
         buffer = self._buffer + content if self._buffer else content
-        end = len(buffer)
-        at = 0
         parts: list[bytes] = []
-        left = self._left or 0
-        while at < end and not self._in_trailer:
-            if left > 2:
-                part = buffer[at : min(at + left - 2, end)]
-                parts.append(part)
-                at += len(part)
-                left -= len(part)
-            elif left:
-                if end - at < 2:
-                    break
-                if buffer[at : at + 2] != b"\r\n":
-                    raise BrokenAnswer("the engine sent a chunk of another length than announced")
-                at += 2
-                left = 0
-            else:
-                line_end = buffer.find(b"\r\n", at, at + _LINE_LIMIT)
-                if line_end < 0:
-                    if end - at >= _LINE_LIMIT:
-                        raise BrokenAnswer("the engine sent a chunk without a size")
-                    break
-                match = _CHUNK_SIZE.fullmatch(buffer, at, line_end)
-                if match is None:
-                    raise BrokenAnswer("the engine sent a chunk without a size")
-                at = line_end + 2
-                size = int(match[1], 16)
-                self._in_trailer = size == 0
-                left = size + 2
-        self._left = left
+        at = self._finish_chunk(buffer, parts)
+        if not self._left:
+            at = self._take_whole_chunks(buffer, at, parts)
         self._buffer = buffer[at:]
         if self._in_trailer:
             self._skip_trailer()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _take_whole_chunks(self, buffer: bytes, at: int, parts: list[bytes]) -> int:
+        """From `at` on, and of the last one what is there. Streams spend most of their time here."""
+        end = len(buffer)
+        while (line_end := buffer.find(b"\r\n", at)) >= 0:
+            size = _parse_chunk_size(buffer[at:line_end])
+            at = line_end + 2
+            stop = at + size
+            if not size:
+                self._in_trailer = True
+                return at
+            if stop + 2 > end:
+                self._left = size + 2
+                return at + self._finish_chunk(buffer[at:], parts)
+            if buffer[stop : stop + 2] != b"\r\n":
+                raise BrokenAnswer("the engine sent a chunk of another length than announced")
+            parts.append(buffer[at:stop])
+            at = stop + 2
+        if end - at > _LINE_LIMIT:
+            raise BrokenAnswer("the engine sent a chunk without a size")
+        return at
+
+    def _finish_chunk(self, buffer: bytes, parts: list[bytes]) -> int:
+        """Takes what is there of a chunk that began before; how many bytes that were."""
+        left = self._left or 0
+        part = buffer[: max(0, left - 2)]
+        if part:
+            parts.append(part)
+            left -= len(part)
+        at = len(part)
+        if 0 < left <= 2 and len(buffer) - at >= 2:  # its line end is never taken in halves
+            if buffer[at : at + 2] != b"\r\n":
+                raise BrokenAnswer("the engine sent a chunk of another length than announced")
+            at += 2
+            left = 0
+        self._left = left
+        return at
 
     def _skip_trailer(self) -> None:
         while (line_end := self._buffer.find(b"\r\n")) >= 0:
@@ -166,39 +188,51 @@ def _parse_head(content: bytes) -> ResponseHead:
     status = _STATUS_LINE.fullmatch(first)
     if status is None:
         raise BrokenAnswer("the engine does not speak HTTP")
-    fields: list[tuple[str, str]] = []
-    for line in lines:
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise BrokenAnswer("the engine sent a malformed header")
-        fields.append((match[1].decode("ascii").lower(), match[2].decode("latin-1")))
-    codings = _tokens(fields, "transfer-encoding")
-    lengths = {value for name, value in fields if name == "content-length"}
-    if codings not in ([], ["chunked"]) or len(lengths) > 1 or (codings and lengths):
-        raise BrokenAnswer("the engine sent an answer of unclear length")
-    length = _parse_length(lengths.pop()) if lengths else None
-    connection = _tokens(fields, "connection")
-    keep_alive = "close" not in connection and (status[1] == b"1" or "keep-alive" in connection)
+    fields = tuple(_parse_field(line) for line in lines)
+    length: int | None = None
+    codings: list[str] = []
+    connection: list[str] = []
+    for name, value in fields:
+        if name == "content-length":
+            if length not in (None, found := _parse_length(value)):
+                raise BrokenAnswer(_UNCLEAR)
+            length = found
+        elif name == "transfer-encoding":
+            codings += _tokens(value)
+        elif name == "connection":
+            connection += _tokens(value)
+    if codings not in ([], ["chunked"]) or (codings and length is not None):
+        raise BrokenAnswer(_UNCLEAR)
+    code = int(status[2])
+    has_end = length is not None or bool(codings) or code in _BODILESS
+    stays = "close" not in connection and (status[1] == b"1" or "keep-alive" in connection)
     return ResponseHead(
-        status=int(status[2]),
-        fields=tuple(fields),
-        keep_alive=keep_alive and (length is not None or bool(codings) or int(status[2]) in _BODILESS),
-        length=length,
-        chunked=bool(codings),
+        status=code, fields=fields, keep_alive=stays and has_end, length=length, chunked=bool(codings)
     )
 
 
-def _tokens(fields: list[tuple[str, str]], name: str) -> list[str]:
-    return [
-        token.strip().lower()
-        for field, value in fields
-        if field == name
-        for token in value.split(",")
-        if token.strip()
-    ]
+@lru_cache(maxsize=512)
+def _parse_field(line: bytes) -> tuple[str, str]:
+    """An engine sends the same lines again and again."""
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise BrokenAnswer("the engine sent a malformed header")
+    return match[1].decode("ascii").lower(), match[2].decode("latin-1")
+
+
+@lru_cache(maxsize=4096)
+def _parse_chunk_size(line: bytes) -> int:
+    match = _CHUNK_SIZE.fullmatch(line) if len(line) < _LINE_LIMIT else None
+    if match is None:
+        raise BrokenAnswer("the engine sent a chunk without a size")
+    return int(match[1], 16)
+
+
+def _tokens(value: str) -> list[str]:
+    return [token.strip().lower() for token in value.split(",") if token.strip()]
 
 
 def _parse_length(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise BrokenAnswer("the engine sent an answer of unclear length")
+        raise BrokenAnswer(_UNCLEAR)
     return int(text)

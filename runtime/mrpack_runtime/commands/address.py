@@ -1,0 +1,99 @@
+"""Where the gateway is: options that `serve` and the commands which talk to it share."""
+
+from __future__ import annotations
+
+import functools
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from mrpack.cli.options import FILE
+from mrpack.errors import UsageError, from_os_error
+from mrpack_runtime.client import DEFAULT_PORT, GatewayClient
+from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+
+_OPTIONS: Final = (
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        envvar="MRPACK_HOST",
+        show_envvar=True,
+        help="The gateway's address.",
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=DEFAULT_PORT,
+        show_default=True,
+        metavar="N",
+        envvar="MRPACK_PORT",
+        show_envvar=True,
+        help="The gateway's port.",
+    ),
+    click.option(
+        "--socket",
+        type=FILE,
+        metavar="PATH",
+        envvar="MRPACK_SOCKET",
+        show_envvar=True,
+        help="A Unix socket, in place of address and port.",
+    ),
+    click.option(
+        "--api-key-file",
+        type=FILE,
+        metavar="FILE",
+        help="A file with API keys, one a line; nobody else may read it.",
+    ),
+)
+
+
+def address_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The function gets them as `endpoint` and `api_keys`."""
+
+    @functools.wraps(function)
+    def run(
+        *args: Any, host: str, port: int, socket: Path | None, api_key_file: Path | None, **rest: Any
+    ) -> None:
+        endpoint: Endpoint = UnixEndpoint(socket.absolute()) if socket else TcpEndpoint(port, host)
+        keys = read_api_keys(api_key_file) if api_key_file else ()
+        function(*args, endpoint=endpoint, api_keys=keys, **rest)
+
+    for option in reversed(_OPTIONS):
+        option(run)
+    return run
+
+
+def client_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The function gets a `client` of the gateway; the first key is the one that is sent."""
+
+    @address_options
+    @functools.wraps(function)
+    def run(*args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], **rest: Any) -> None:
+        function(*args, client=GatewayClient(endpoint, api_keys[0] if api_keys else None), **rest)
+
+    return run
+
+
+def read_api_keys(path: Path) -> tuple[str, ...]:
+    """Keys of a file; empty lines and those that begin with # do not count.
+
+    Raises:
+        UsageError: others may read it, or it holds no key.
+    """
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise from_os_error(error, "read the API keys") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a text file") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"others may read {path}", hint=f"chmod 600 {path}")
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    if not keys:
+        raise UsageError(f"{path} holds no key")
+    return keys

@@ -1,0 +1,42 @@
+"""The command `unload`: free the memory that models take."""
+
+from __future__ import annotations
+
+import click
+
+from mrpack.cli.invocation import Invocation, command
+from mrpack.errors import HostRefused, UsageError
+from mrpack_runtime.client import GatewayClient
+from mrpack_runtime.commands.address import client_options
+
+
+@command("unload")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--all", "everything", is_flag=True, help="All models.")
+@click.option("--backend", default="", metavar="ENGINE", help="Only from this engine.")
+@click.option("--force", is_flag=True, help="Also those that answer requests; these fail then.")
+@client_options
+def unload(
+    invocation: Invocation,
+    *,
+    models: tuple[str, ...],
+    everything: bool,
+    backend: str,
+    force: bool,
+    client: GatewayClient,
+) -> None:
+    """Unload MODELs, or all. Those that answer requests stay, unless forced.
+
+    \b
+    Examples:
+      mrpack unload smollm2
+      mrpack unload --all
+    """
+    if bool(models) == everything:
+        raise UsageError("name the MODELs to unload, or give --all")
+    result = client.unload(models, engine=backend, everything=everything, force=force)
+    busy = [str(name) for name in result.get("busy", [])]
+    count = int(result.get("unloaded_runners", 0))
+    invocation.result(f"unloaded {count} model{'' if count == 1 else 's'}", {"unloaded": count, "busy": busy})
+    if busy:
+        raise HostRefused(f"busy: {', '.join(busy)}", hint="wait for its requests, or use --force")

@@ -1,0 +1,176 @@
+"""The gateway as a program: listens, preloads, runs until it is told to stop, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mrpack.errors import HostRefused, from_os_error
+from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.gateway.call import Gateway
+from mrpack_runtime.gateway.connections import GatewayServer
+from mrpack_runtime.gateway.dispatch import Dispatcher
+from mrpack_runtime.gateway.guard import check_policy
+
+_LOG: Final = logging.getLogger(__name__)
+_BACKLOG: Final = 1024
+_CONNECTION_LIMIT: Final = 8192
+# Logs, engines' pipes, files of models.
+_OTHER_FILES: Final = 128
+# Requests under way get this long after SIGTERM; a second signal ends the wait.
+DRAIN_S: Final = 30.0
+_T = TypeVar("_T")
+
+
+def run_loop(main: Coroutine[None, None, _T]) -> _T:
+    """Runs `main` with uvloop where it is installed, and as many open files as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if find_spec("uvloop") is not None:
+        import uvloop  # noqa: PLC0415  # optional
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+@asynccontextmanager
+async def serving(
+    gateway: Gateway, endpoint: Endpoint, *, drain_s: float = DRAIN_S
+) -> AsyncIterator[Endpoint]:
+    """Listens until the block ends, then drains. Gives the endpoint with the port that was taken.
+
+    Raises:
+        AccessDenied: other machines could connect without a key.
+        HostRefused: the port or socket is taken.
+    """
+    check_policy(gateway.policy)
+    server = GatewayServer(Dispatcher(gateway).answer, gateway.deadlines, limit=_connection_limit())
+    try:
+        async with _listening(server, endpoint) as bound:
+            yield bound
+    finally:
+        await gateway.pool.drain(drain_s)
+        await server.close(grace_s=1.0)
+
+
+async def serve(
+    gateway: Gateway,
+    endpoint: Endpoint,
+    *,
+    preload: tuple[str, ...] = (),
+    on_listening: Callable[[Endpoint], None],
+    on_loaded: Callable[[str], None],
+) -> int:
+    """Runs until SIGTERM or SIGINT; the exit code. Models of `preload` are loaded and stay."""
+    stop = asyncio.Event()
+    codes: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def on_signal(code: int) -> None:
+        codes.append(code)
+        stop.set()
+        if len(codes) > 1:
+            gateway.pool.hurry()
+
+    loop.add_signal_handler(signal.SIGTERM, on_signal, 0)
+    loop.add_signal_handler(signal.SIGINT, on_signal, 130)
+    async with serving(gateway, endpoint) as bound:
+        on_listening(bound)
+        loading = asyncio.create_task(_preload(gateway, preload, on_loaded))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+                await stopping
+        finally:
+            loading.cancel()
+            stopping.cancel()
+    return codes[0] if codes else 0
+
+
+def _connection_limit() -> int:
+    """Every client may need a second open file, to its engine."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _CONNECTION_LIMIT
+    return max(1, min(_CONNECTION_LIMIT, (soft - _OTHER_FILES) // 2))
+
+
+async def _preload(gateway: Gateway, models: tuple[str, ...], on_loaded: Callable[[str], None]) -> None:
+    for name in models:
+        want = await gateway.resolver.resolve(name, None, None)
+        (await gateway.pool.acquire(want, pinned=True)).release()
+        on_loaded(want.bundle.name)
+
+
+@asynccontextmanager
+async def _listening(server: GatewayServer, endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+    loop = asyncio.get_running_loop()
+    if isinstance(endpoint, UnixEndpoint):
+        _remove_stale(endpoint.path)
+        try:
+            listener = await loop.create_unix_server(server, sock=_bind_unix(endpoint.path), backlog=_BACKLOG)
+        except OSError as error:
+            raise from_os_error(error, f"listen on {endpoint.path}") from error
+        bound: Endpoint = endpoint
+    else:
+        try:
+            listener = await loop.create_server(server, endpoint.host, endpoint.port, backlog=_BACKLOG)
+        except OSError as error:
+            raise HostRefused(
+                f"cannot listen on {endpoint.host}:{endpoint.port}: {error.strerror or error}",
+                hint="another gateway may run there: see `mrpack status`, or take another --port",
+            ) from error
+        bound = TcpEndpoint(listener.sockets[0].getsockname()[1], endpoint.host)
+    try:
+        yield bound
+    finally:
+        listener.close()
+        if isinstance(endpoint, UnixEndpoint):
+            endpoint.path.unlink(missing_ok=True)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket that only we may connect to, from its first moment on."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes a socket that nobody listens on any more. Raises HostRefused when somebody does."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise HostRefused(f"{path} exists and is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise from_os_error(error, f"look at {path}") from error
+        else:
+            raise HostRefused(f"another gateway listens on {path}")

@@ -1,0 +1,152 @@
+"""Request bodies: read within limits, parsed strictly, and refused when they would reach past the model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from mrpack_runtime.gateway.connections import Deadlines
+from mrpack_runtime.gateway.errors import (
+    BodyTimeout,
+    NotJson,
+    PayloadTooLarge,
+    RequestRefused,
+    UnsupportedMediaType,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.web import BaseRequest
+
+BODY_LIMIT: Final = 32 * 1024 * 1024
+
+# Fields that make an engine open files, unpickle tensors or run code; no OpenAI client sends them.
+REFUSED_FIELDS: Final = frozenset(
+    {
+        "prompt_embeds",  # vLLM: a pickled tensor, CVE-2025-62164
+        "n_discard",  # llama.cpp: negative values, CVE-2026-21869
+        "chat_template",  # vLLM: a program of the client's
+        "mm_processor_kwargs",  # vLLM: arguments of a Python constructor
+    }
+)
+# Parts of a message that hold a URL which engines fetch by themselves.
+_MEDIA_PARTS: Final = ("image_url", "audio_url", "video_url", "input_audio")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
+async def read_body(request: BaseRequest, deadlines: Deadlines) -> bytes:
+    """The whole body.
+
+    Raises:
+        PayloadTooLarge: more than BODY_LIMIT.
+        BodyTimeout: the client stopped sending.
+    """
+    length = request.content_length
+    if length is not None and length > BODY_LIMIT:
+        raise PayloadTooLarge(f"the body has {length} bytes, more than {BODY_LIMIT}")
+    content = request.content
+    if content.is_eof():
+        return content.read_nowait()
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(deadlines.body_s):
+            while not content.at_eof():
+                async with asyncio.timeout(deadlines.body_idle_s):
+                    part = await content.readany()
+                parts.append(part)
+                size += len(part)
+                if size > BODY_LIMIT:
+                    raise PayloadTooLarge(f"the body has more than {BODY_LIMIT} bytes")
+    except TimeoutError as error:
+        raise BodyTimeout("the body did not arrive in time") from error
+    return b"".join(parts)
+
+
+async def read_json(request: BaseRequest, deadlines: Deadlines) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        UnsupportedMediaType: not announced as JSON, or compressed.
+        NotJson: not a JSON object in UTF-8.
+        PayloadTooLarge, BodyTimeout: as `read_body`.
+    """
+    check_content_type(request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", ""))
+    return parse_object(await read_body(request, deadlines))
+
+
+def check_content_type(content_type: str, encoding: str) -> None:
+    """JSON alone: browsers must ask (preflight) before they send it, and do not for forms and plain text."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType("the body must have Content-Type: application/json")
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedMediaType("compressed bodies are not accepted")
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Raises NotJson."""
+    try:
+        body = _DECODER.decode(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise NotJson("the body must be a JSON object")
+    return body
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """Compact; lone surrogates survive as escapes."""
+    return _ENCODER.encode(body).encode()
+
+
+def get_model(body: dict[str, Any]) -> str:
+    """The name of the wanted model. Raises RequestRefused."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise RequestRefused("model is required", param="model")
+    return model
+
+
+def fill_in(body: dict[str, Any], sampling: Mapping[str, Any]) -> None:
+    """The model's own defaults, for what the client leaves open."""
+    for name, value in sampling.items():
+        if name not in body and not (name == "max_tokens" and "max_completion_tokens" in body):
+            body[name] = value
+
+
+def screen(body: dict[str, Any]) -> None:
+    """Raises RequestRefused for what would make the engine reach past the model: fetch a URL, open a file."""
+    if not REFUSED_FIELDS.isdisjoint(body):
+        name = min(REFUSED_FIELDS.intersection(body))
+        raise RequestRefused(f"{name} is not accepted", param=name)
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return
+    for i, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, list):
+            continue
+        for j, part in enumerate(content):
+            if isinstance(part, dict):
+                _screen_media(part, f"messages[{i}].content[{j}]")
+
+
+def _screen_media(part: dict[str, Any], where: str) -> None:
+    for kind in _MEDIA_PARTS:
+        value = part.get(kind)
+        url = value.get("url") if isinstance(value, dict) else value
+        if isinstance(url, str) and not url.lower().startswith("data:"):
+            raise RequestRefused(
+                "media must come in the request, as a data: URL; nothing is fetched", param=f"{where}.{kind}"
+            )

@@ -1,0 +1,87 @@
+"""What a route's handler works with: the gateway's parts, and one request on its way to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.web import BaseRequest, Response
+
+from mrpack.errors import MrpackError
+from mrpack_runtime.engine import Engine, ModelBundle
+from mrpack_runtime.gateway.bodies import read_json
+from mrpack_runtime.gateway.connections import Deadlines
+from mrpack_runtime.gateway.errors import error_headers, error_json
+from mrpack_runtime.gateway.guard import Policy
+from mrpack_runtime.host import HostFacts
+from mrpack_runtime.library import Library, LibraryEntry
+from mrpack_runtime.pool import Pool
+from mrpack_runtime.resolver import Resolver
+
+if TYPE_CHECKING:
+    from mrpack_runtime.gateway.logbook import LogBook
+    from mrpack_runtime.gateway.routes import Match
+
+JSON_TYPE: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The parts that handlers share."""
+
+    library: Library
+    resolver: Resolver
+    pool: Pool
+    engines: Mapping[str, Engine]
+    host: HostFacts
+    policy: Policy
+    logbook: LogBook
+    version: str
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+@dataclass(slots=True)
+class Call:
+    """`headers` belong to every answer. `model` and `engine` are filled in once known, for the log."""
+
+    gateway: Gateway
+    request: BaseRequest
+    match: Match
+    headers: dict[str, str]
+    model: str = ""
+    engine: str = ""
+
+    async def read_json(self) -> dict[str, Any]:
+        """The body. Raises as `bodies.read_json`."""
+        return await read_json(self.request, self.gateway.deadlines)
+
+    async def entries(self) -> tuple[LibraryEntry, ...]:
+        return await asyncio.to_thread(self.gateway.library.list)
+
+    async def find(self, name: str) -> ModelBundle:
+        """Raises NotFound, and as `Library.find`."""
+        return await asyncio.to_thread(self.gateway.library.find, name)
+
+    def json(self, body: Any, status: int = 200) -> Response:
+        return Response(
+            status=status,
+            body=json.dumps(body, ensure_ascii=False).encode(),
+            headers={**self.headers, "Content-Type": JSON_TYPE},
+        )
+
+    def text(self, text: str) -> Response:
+        return Response(
+            body=text.encode(), headers={**self.headers, "Content-Type": "text/plain; charset=utf-8"}
+        )
+
+
+def error_response(error: MrpackError, headers: Mapping[str, str], policy: Policy) -> Response:
+    body = error_json(error, with_log=not policy.beyond_loopback)
+    return Response(
+        status=error.http_status,
+        body=json.dumps(body, ensure_ascii=False).encode(),
+        headers={**headers, **error_headers(error), "Content-Type": JSON_TYPE},
+    )

@@ -1,0 +1,175 @@
+"""The listening side: aiohttp's server with deadlines, so that nobody keeps a connection without using it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
+
+from mrpack.errors import MrpackError
+from mrpack_runtime.gateway.errors import RequestRefused, error_json
+
+_LOG: Final = logging.getLogger(__name__)
+_MAX_HEADERS: Final = 100
+_MAX_LINE: Final = 16 * 1024
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long a client may take, in seconds.
+
+    `header_s` from the connection, or from the first byte of a later request, to the end of the header;
+    `body_s` for the whole body and `body_idle_s` between two pieces of it; `idle_s` between requests;
+    `write_s` without taking anything of an answer. Overdue connections are looked for every `patrol_s`.
+    """
+
+    header_s: float = 10.0
+    body_s: float = 120.0
+    body_idle_s: float = 10.0
+    idle_s: float = 75.0
+    write_s: float = 60.0
+    patrol_s: float = 1.0
+
+
+class _Connection(RequestHandler):
+    """Knows until when its client has to send a header, and since when it takes nothing of an answer."""
+
+    __slots__ = ("_deadline", "_deadlines", "_in_request", "_server", "_stalled_since")
+
+    def __init__(self, server: GatewayServer, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self._server = server
+        self._in_request = False
+        self._deadlines = server.deadlines
+        self._deadline: float | None = loop.time() + self._deadlines.header_s
+        self._stalled_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._server.is_full and self.transport is not None:
+            self.transport.write(_refusal())
+            self.force_close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and not self._in_request:
+            self._deadline = self._loop.time() + self._deadlines.header_s
+        super().data_received(data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's signature
+        """Nothing to resume is the rule: then parsing no bytes once more would only cost time."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
+    def begin_request(self) -> None:
+        self._deadline = None
+        self._in_request = True
+
+    def end_request(self) -> None:
+        self._in_request = False
+
+    def is_overdue(self, now: float) -> bool:
+        if not self.writing_paused:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = now
+        elif now - self._stalled_since > self._deadlines.write_s:
+            return True
+        return self._deadline is not None and now > self._deadline
+
+    def cut(self) -> None:
+        transport = self.transport
+        self.force_close()
+        if transport is not None:
+            transport.abort()
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """What no route answered for: a request that is not HTTP (400), or a bug of ours (500)."""
+        if status == RequestRefused.http_status:
+            reason = next(iter((message or "").splitlines()), "malformed").rstrip(":")
+            error: MrpackError = RequestRefused(f"not a valid HTTP request: {reason}")
+        else:
+            _LOG.error("a request ended in a bug", exc_info=exc)
+            error = MrpackError("internal error", hint="the gateway's log says more; please report it")
+        if request.writer.output_size:
+            raise ConnectionResetError("an answer has begun: only its cut can tell")
+        body = json.dumps(error_json(error, with_log=False)).encode()
+        response = Response(status=error.http_status, body=body, content_type="application/json")
+        response.force_close()
+        return response
+
+
+def _refusal() -> bytes:
+    body = json.dumps(error_json(MrpackError("too many connections"), with_log=False)).encode()
+    return _FULL % (len(body), body)
+
+
+class GatewayServer(Server):
+    """Makes connections, at most `limit` at once, and patrols them. `answer` is called for every request."""
+
+    def __init__(
+        self,
+        answer: Callable[[BaseRequest], Awaitable[StreamResponse]],
+        deadlines: Deadlines,
+        *,
+        limit: int,
+    ) -> None:
+        super().__init__(self._serve, handler_cancellation=True)
+        self._limit = limit
+        self.deadlines = deadlines
+        self._answer = answer
+        self._patrol_task = asyncio.get_running_loop().create_task(self._patrol())
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._connections) > self._limit
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(
+            self,
+            self._loop,
+            access_log=None,
+            keepalive_timeout=self.deadlines.idle_s,
+            auto_decompress=False,
+            lingering_time=5.0,
+            max_headers=_MAX_HEADERS,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+        )
+
+    async def close(self, grace_s: float) -> None:
+        """Lets requests under way end within `grace_s`, then cuts all connections."""
+        self._patrol_task.cancel()
+        self.pre_shutdown()
+        await self.shutdown(grace_s)
+
+    async def _serve(self, request: BaseRequest) -> StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Connection)  # noqa: S101  # made by us
+        connection.begin_request()
+        try:
+            return await self._answer(request)
+        finally:
+            connection.end_request()
+
+    async def _patrol(self) -> None:
+        while True:
+            await asyncio.sleep(self.deadlines.patrol_s)
+            now = self._loop.time()
+            for connection in self.connections:
+                if isinstance(connection, _Connection) and connection.is_overdue(now):
+                    connection.cut()

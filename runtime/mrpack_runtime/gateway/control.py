@@ -1,0 +1,148 @@
+"""What runs, and how to change it: status, ps, unload, df, health, logs; in Docker Model Runner's shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.web import StreamResponse
+
+from mrpack.errors import NotFound
+from mrpack_runtime.availability import availability
+from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
+
+if TYPE_CHECKING:
+    from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.pool import Snapshot
+
+_TRUTH: Final = {"": False, "0": False, "f": False, "false": False, "1": True, "t": True, "true": True}
+# Go's zero time: what Docker Model Runner shows while an engine is busy.
+_ZERO_TIME: Final = "0001-01-01T00:00:00Z"
+
+
+async def root(call: Call) -> StreamResponse:
+    """GET /."""
+    return call.text("mrpack is running\n")
+
+
+async def health(call: Call) -> StreamResponse:
+    """GET /health: the process answers."""
+    return call.json({"status": "ok"})
+
+
+async def ready(call: Call) -> StreamResponse:
+    """GET /ready: it takes requests."""
+    if call.gateway.pool.is_draining:
+        raise Overloaded("shutting down", retry_after_s=10.0)
+    return call.json({"status": "ready"})
+
+
+async def version(call: Call) -> StreamResponse:
+    """GET /version."""
+    return call.json({"version": call.gateway.version})
+
+
+async def status(call: Call) -> StreamResponse:
+    """GET /engines/status: each engine as `Running|Available|Not Installed: detail`."""
+    running: dict[str, str] = {}
+    for snapshot in call.gateway.pool.snapshot():
+        if snapshot.launch is not None:
+            running[snapshot.key.engine] = f"Running: {snapshot.launch.launcher} {snapshot.launch.version}"
+    found = await asyncio.to_thread(availability, call.gateway.engines, call.gateway.host)
+    return call.json(found | running)
+
+
+async def ps(call: Call) -> StreamResponse:
+    """GET /engines/ps: one entry for each engine process; `?wide=true` adds how it was started, and why."""
+    wide = _flag(call, "wide") and not call.gateway.policy.beyond_loopback
+    return call.json([_entry(snapshot, wide=wide) for snapshot in call.gateway.pool.snapshot()])
+
+
+def _entry(snapshot: Snapshot, *, wide: bool) -> dict[str, Any]:
+    keep_alive_s = -1 if snapshot.pinned or snapshot.keep_alive_s is None else snapshot.keep_alive_s
+    entry: dict[str, Any] = {
+        "backend_name": snapshot.key.engine,
+        "model_name": snapshot.model,
+        "mode": str(snapshot.key.operation),
+        "last_used": _ZERO_TIME if snapshot.busy else _rfc3339(snapshot.last_used),
+        "in_use": snapshot.busy > 0,
+        "loading": snapshot.phase is Phase.LOADING,
+        "keep_alive": "-1" if keep_alive_s < 0 else f"{keep_alive_s:g}s",
+        "requests": snapshot.busy,
+        "phase": str(snapshot.phase),
+        "digest": str(snapshot.key.digest),
+        "pid": snapshot.pid,
+        "load_time_s": snapshot.load_time_s,
+    }
+    if not snapshot.busy and keep_alive_s >= 0:
+        entry["expires_in_s"] = max(0.0, round(snapshot.last_used + keep_alive_s - time.time(), 3))
+    if wide and snapshot.launch is not None:
+        entry["launcher"] = snapshot.launch.launcher
+        entry["version"] = snapshot.launch.version
+        entry["command"] = list(snapshot.launch.argv)
+        entry["environment"] = dict(snapshot.launch.environment)
+        entry["why"] = snapshot.launch.why
+    return entry
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+async def df(call: Call) -> StreamResponse:
+    """GET /engines/df: bytes of all models, each digest counted once; engines are not counted."""
+    sizes = {entry.digest: entry.size for entry in await call.entries()}
+    return call.json({"models_disk_usage": sum(sizes.values()), "default_backend_disk_usage": 0})
+
+
+async def unload(call: Call) -> StreamResponse:
+    """POST /engines/unload: `{"all": true}` or `{"models": […]}`, `backend`, and `force` for busy ones."""
+    body = await call.read_json()
+    everything, models, engine = body.get("all", False), body.get("models", []), body.get("backend", "")
+    if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
+        raise RequestRefused("models must be a list of names", param="models")
+    if not everything and not models:
+        raise RequestRefused("say which: all, or models", param="models")
+    digests = {(await _digest(call, name)) for name in models}
+    snapshots = [
+        snapshot
+        for snapshot in call.gateway.pool.snapshot()
+        if (everything is True or snapshot.key.digest in digests) and engine in {"", snapshot.key.engine}
+    ]
+    keys: list[EngineKey] = [snapshot.key for snapshot in snapshots]
+    stopped = await call.gateway.pool.unload(keys, force=body.get("force") is True)
+    left = {snapshot.key for snapshot in call.gateway.pool.snapshot()}
+    busy = [snapshot.model for snapshot in snapshots if snapshot.key in left]
+    return call.json({"unloaded_runners": stopped, "busy": busy})
+
+
+async def _digest(call: Call, name: str) -> object:
+    """Of a model that may have left the library while it runs: then its name is that of the running one."""
+    try:
+        return (await call.find(name)).digest
+    except NotFound:
+        found = [snapshot.key.digest for snapshot in call.gateway.pool.snapshot() if snapshot.model == name]
+        if not found:
+            raise
+        return found[0]
+
+
+async def logs(call: Call) -> StreamResponse:
+    """GET /logs: `?follow=true` goes on, `?no-engines=true` leaves out what the engines wrote."""
+    follow, engines = _flag(call, "follow"), not _flag(call, "no-engines")
+    response = StreamResponse(headers={**call.headers, "Content-Type": "text/plain; charset=utf-8"})
+    await response.prepare(call.request)
+    async for text in call.gateway.logbook.read(engines=engines, follow=follow):
+        await response.write(text.encode())
+    await response.write_eof()
+    return response
+
+
+def _flag(call: Call, name: str) -> bool:
+    text = call.request.query.get(name, "false").lower()
+    if text not in _TRUTH:
+        raise RequestRefused(f"{name} must be true or false", param=name)
+    return _TRUTH[text] or (text == "" and name in call.request.query)

@@ -1,0 +1,68 @@
+"""Every request passes here: who sends it, which route it is for, and what became of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from aiohttp.web import BaseRequest, Response, StreamResponse
+
+from mrpack.errors import MrpackError
+from mrpack_runtime.gateway.call import Call, Gateway, error_response
+from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
+from mrpack_runtime.gateway.routes import RouteTable
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    def __init__(self, gateway: Gateway, table: RouteTable | None = None) -> None:
+        self._gateway = gateway
+        self._table = table or RouteTable.build()
+
+    async def answer(self, request: BaseRequest) -> StreamResponse:
+        """The answer, also to requests that are refused. The log gets no prompt, no key and no query."""
+        begin = time.monotonic()
+        policy = self._gateway.policy
+        headers = {"Server": "mrpack", "X-Content-Type-Options": "nosniff"}
+        call: Call | None = None
+        status: int | str = "left"
+        try:
+            origin = request.headers.get("Origin")
+            check_sender(request.headers.getall("Host", []), origin, policy)
+            headers |= cors_headers(origin, policy)
+            if request.method == "OPTIONS":
+                response: StreamResponse = self._options(request, headers)
+            else:
+                match = self._table.match(request.method, request.path)
+                check_scope(match.route.scope, request.headers, policy)
+                call = Call(self._gateway, request, match, headers)
+                response = await match.route.handler(call)
+            status = response.status
+        except MrpackError as error:
+            status = error.http_status
+            _LOG.debug("refused: %s", error)
+            if request.writer.output_size:
+                raise ConnectionResetError("an answer has begun: only its cut can tell") from error
+            return error_response(error, headers, policy)
+        else:
+            return response
+        finally:
+            if _LOG.isEnabledFor(logging.INFO):
+                _LOG.info(
+                    "%s %s %s %.0f ms %s",
+                    request.method,
+                    request.path,
+                    status,
+                    (time.monotonic() - begin) * 1000,
+                    f"{call.model} on {call.engine}" if call is not None and call.engine else "-",
+                )
+
+    def _options(self, request: BaseRequest, headers: dict[str, str]) -> Response:
+        """A browser's preflight, which never carries a key, or a plain question."""
+        methods = self._table.allowed_methods(request.path)
+        answer = {**headers, "Allow": ", ".join(methods)}
+        if "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
+            answer |= preflight_headers(methods, request.headers.get("Access-Control-Request-Headers", ""))
+        return Response(status=204, headers=answer)

@@ -1,0 +1,312 @@
+"""The pool: runs what the Schedule decides, and lends ready engines to requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from mrpack.errors import EngineFailed, MrpackError
+from mrpack_runtime.engine import Launch
+from mrpack_runtime.life import Life, Workshop
+from mrpack_runtime.scheduling import (
+    EngineKey,
+    Evict,
+    Overloaded,
+    Phase,
+    PoolLimits,
+    Resident,
+    Schedule,
+    Start,
+    Use,
+    Wait,
+)
+from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.want import Want
+
+_LOG: Final = logging.getLogger(__name__)
+# How long a broken connection waits for the news that its engine has died.
+_LAST_WORDS_S: Final = 2.0
+# Timers may fire a clock tick early.
+_TIMER_SLACK_S: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One engine as `ps` shows it. Times are Unix seconds; `launch` and below: None without a process."""
+
+    key: EngineKey
+    model: str
+    phase: Phase
+    busy: int
+    pinned: bool
+    since: float
+    last_used: float
+    keep_alive_s: float | None
+    launch: Launch | None = None
+    pid: int | None = None
+    load_time_s: float | None = None
+
+
+class Lease:
+    """A ready engine, counted as busy until `release`."""
+
+    __slots__ = ("_life", "_pool", "_released", "quirks", "served_name", "turn", "upstream")
+
+    def __init__(self, pool: Pool, life: Life, upstream: Upstream) -> None:
+        self._pool = pool
+        self._life = life
+        self._released = False
+        self.upstream = upstream
+        self.quirks = life.quirks
+        self.served_name = life.name
+        """The model's name as the engine knows it: that of the tag which was asked for first."""
+        self.turn = life.turn
+        """Held during an exchange when `quirks.serial`."""
+
+    async def blame(self, error: EngineFailed) -> EngineFailed:
+        """The reason behind a broken connection: that the engine died, when it did, with its last words."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._life.ended.wait()
+        found = self._life.error
+        return found if isinstance(found, EngineFailed) else error
+
+    def release(self) -> None:
+        """Idempotent."""
+        if not self._released:
+            self._released = True
+            self._pool._release(self._life)  # noqa: SLF001  # two halves of one thing
+
+
+class Pool:
+    """All engines of one gateway. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        limits: PoolLimits | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workshop = workshop
+        self._clock = clock
+        self._schedule = Schedule(limits or PoolLimits())
+        self._lives: dict[Resident, Life] = {}
+        self._changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._hurried = False
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    async def acquire(self, want: Want, *, pinned: bool = False) -> Lease:
+        """A ready engine; starts one, and makes room for it, when needed. Release the lease.
+
+        Cancelling it takes nothing from others: a load goes on even when nobody waits for it any more.
+
+        Raises:
+            Overloaded: too many requests, no room, or shutting down.
+            CrashLoop: the engine keeps failing.
+            EngineFailed: it did not start.
+            MrpackError: as `Workshop.make`.
+        """
+        if self._draining:
+            raise Overloaded("shutting down", retry_after_s=10.0)
+        self._schedule.enter(want.key, self._clock())
+        try:
+            resident = self._schedule.residents.get(want.key)
+            if resident is not None and resident.phase is Phase.READY:
+                return self._lend(self._use(want, pinned=pinned))
+            return await self._wait_in_line(want, pinned=pinned)
+        except BaseException:
+            self._leave()
+            raise
+
+    def snapshot(self) -> tuple[Snapshot, ...]:
+        offset = time.time() - self._clock()
+        return tuple(
+            Snapshot(
+                key=resident.key,
+                model=life.name,
+                phase=resident.phase,
+                busy=resident.busy,
+                pinned=resident.pinned,
+                since=resident.since + offset,
+                last_used=resident.last_used + offset,
+                keep_alive_s=resident.keep_alive_s,
+                launch=life.process.launch if life.process else None,
+                pid=life.process.pid if life.process else None,
+                load_time_s=life.process.load_time_s if life.process else None,
+            )
+            for resident, life in self._lives.items()
+        )
+
+    async def unload(self, keys: Iterable[EngineKey], *, force: bool = False) -> int:
+        """Stops those that are idle, with `force` all of them; how many were stopped, once they are gone."""
+        victims = self._schedule.unload(keys, force=force)
+        lives = [self._lives[victim] for victim in victims]
+        for life in lives:
+            self._stop(life)
+        for life in lives:
+            await life.ended.wait()
+        return len(lives)
+
+    def hurry(self) -> None:
+        """Makes `drain` wait for nobody."""
+        self._hurried = True
+        self._notify()
+
+    async def drain(self, grace_s: float) -> None:
+        """Takes no more requests, waits up to `grace_s` for those under way, then ends every engine."""
+        self._draining = True
+        self._notify()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self._schedule.requests and not self._hurried:
+                    await self._change()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.unload(tuple(self._schedule.residents), force=True)
+        await asyncio.gather(*self._tasks)
+
+    # ---- requests
+
+    async def _wait_in_line(self, want: Want, *, pinned: bool) -> Lease:
+        key = want.key
+        self._schedule.join_line(key)
+        try:
+            async with asyncio.timeout(self._schedule.limits.wait_s):
+                while True:
+                    if self._draining:
+                        raise Overloaded("shutting down", retry_after_s=10.0)
+                    decision = self._schedule.decide(
+                        key, self._clock(), keep_alive_s=want.settings.keep_alive_s, pinned=pinned
+                    )
+                    match decision:
+                        case Use(resident):
+                            return self._lend(resident)
+                        case Start(resident):
+                            self._start(resident, want)
+                        case Evict(victim):
+                            self._stop(self._lives[victim])
+                        case Wait():
+                            pass
+                    await self._wait_for(key)
+        except TimeoutError as error:
+            raise Overloaded(f"no engine was free for {self._schedule.limits.wait_s:g} s") from error
+        finally:
+            self._schedule.leave_line(key)
+
+    async def _wait_for(self, key: EngineKey) -> None:
+        """Until the load of this model ends, or until anything changes. Raises what made the load fail."""
+        resident = self._schedule.residents.get(key)
+        if resident is None or resident.phase is not Phase.LOADING:
+            await self._change()
+            return
+        life = self._lives[resident]
+        await life.settled.wait()
+        if life.error is not None:
+            raise life.error.with_traceback(None)
+
+    def _use(self, want: Want, *, pinned: bool) -> Resident:
+        decision = self._schedule.decide(
+            want.key, self._clock(), keep_alive_s=want.settings.keep_alive_s, pinned=pinned
+        )
+        assert isinstance(decision, Use)  # noqa: S101  # the caller saw that it is ready
+        return decision.resident
+
+    def _lend(self, resident: Resident) -> Lease:
+        life = self._lives[resident]
+        assert life.upstream is not None  # noqa: S101  # set before it became ready
+        return Lease(self, life, life.upstream)
+
+    def _release(self, life: Life) -> None:
+        self._schedule.release(life.resident, self._clock())
+        due = life.resident.expires_at
+        if due is not None and (self._timer is None or due < self._timer_due):
+            self._set_timer()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._schedule.leave()
+        if self._schedule.has_line or self._draining:
+            self._notify()
+
+    # ---- engines
+
+    def _start(self, resident: Resident, want: Want) -> None:
+        life = Life(resident, want)
+        self._lives[resident] = life
+        self._keep(asyncio.create_task(self._live(life), name=f"life of {life.name}"))
+
+    async def _live(self, life: Life) -> None:
+        try:
+            await life.load(self._workshop)
+        except MrpackError as error:
+            life.error = error
+        else:
+            if life.resident.phase is Phase.LOADING:  # not to be stopped already
+                self._schedule.loaded(life.resident, self._clock())
+                life.settled.set()
+                self._set_timer()
+                self._notify()
+            await life.last()
+        finally:
+            await self._bury(life)
+
+    async def _bury(self, life: Life) -> None:
+        life.end()
+        if isinstance(life.error, EngineFailed) and life.resident.phase is not Phase.STOPPING:
+            _LOG.warning("%s: %s", life.name, life.error)
+            self._schedule.failed(life.resident, life.error, self._clock())
+        else:
+            self._schedule.gone(life.resident)
+        del self._lives[life.resident]
+        self._notify()
+        if life.process is not None:
+            await asyncio.to_thread(self._workshop.clear, life.process)
+
+    def _stop(self, life: Life) -> None:
+        """The schedule has marked it as stopping; `_live` sees it go."""
+        self._keep(asyncio.create_task(life.stop()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """The event loop holds tasks weakly."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- time and change
+
+    def _set_timer(self) -> None:
+        """One timer for the engine that expires first; when it fires too early, it is set again."""
+        due = self._schedule.next_expiry()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(_TIMER_SLACK_S, due - self._clock() + _TIMER_SLACK_S)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        for victim in self._schedule.expired(self._clock()):
+            _LOG.info("unloading %s: idle", self._lives[victim].name)
+            self._stop(self._lives[victim])
+        self._set_timer()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _change(self) -> None:
+        await self._changed.wait()

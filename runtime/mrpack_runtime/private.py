@@ -1,0 +1,79 @@
+"""A gateway of one's own on a Unix socket, in a thread, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from mrpack.errors import HostRefused, MrpackError
+from mrpack.workspace import Workspace
+from mrpack_runtime.assembly import GatewayOptions, build_gateway
+from mrpack_runtime.client import GatewayClient
+from mrpack_runtime.engine import UnixEndpoint
+from mrpack_runtime.gateway.app import serving
+from mrpack_runtime.host import HostFacts
+
+_START_S: Final = 10.0
+# Whoever leaves the block wants no more answers.
+_DRAIN_S: Final = 0.0
+
+
+class _Thread(threading.Thread):
+    def __init__(self, workspace: Workspace, host: HostFacts, options: GatewayOptions, socket: Path) -> None:
+        super().__init__(name="private gateway", daemon=True)
+        self._workspace = workspace
+        self._host = host
+        self._options = options
+        self._socket = socket
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave = asyncio.Event()
+        self.listening = threading.Event()
+        self.error: MrpackError | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except MrpackError as error:
+            self.error = error
+        finally:
+            self.listening.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        gateway = build_gateway(self._workspace, self._host, self._options)
+        async with serving(gateway, UnixEndpoint(self._socket), drain_s=_DRAIN_S):
+            self.listening.set()
+            await self._leave.wait()
+
+    def stop(self) -> None:
+        if self._loop is not None and self.is_alive():
+            self._loop.call_soon_threadsafe(self._leave.set)
+        self.join()
+
+
+@contextmanager
+def private_gateway(
+    workspace: Workspace, host: HostFacts, options: GatewayOptions
+) -> Iterator[GatewayClient]:
+    """A client of a gateway that nobody else can reach; no engine outlives the block.
+
+    Raises:
+        HostRefused: the socket cannot be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="mrpack-") as folder:
+        socket = Path(folder) / "gateway.sock"
+        thread = _Thread(workspace, host, options, socket)
+        thread.start()
+        try:
+            if not thread.listening.wait(_START_S):
+                raise HostRefused("the private gateway did not start in time")
+            if thread.error is not None:
+                raise thread.error
+            yield GatewayClient(UnixEndpoint(socket))
+        finally:
+            thread.stop()

@@ -1,0 +1,75 @@
+"""Makes engine processes: a private run folder, the engine's launch, and a log that outlives both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mrpack.errors import MrpackError, from_os_error
+from mrpack_runtime.engine import Launch
+from mrpack_runtime.host import HostFacts
+from mrpack_runtime.process import EngineProcess, free_port
+from mrpack_runtime.want import Want
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWorkshop:
+    """`run_base` holds the run folders: its path must be short, since sockets lie in them.
+
+    Logs go to `log_folder`, one file (and its predecessor) for each model and engine.
+    """
+
+    host: HostFacts
+    run_base: Path
+    log_folder: Path
+    _folders: dict[EngineProcess, Path] = field(default_factory=dict)
+
+    def make(self, want: Want) -> EngineProcess:
+        folder = self._make_folder()
+        try:
+            launch = self._launch(want, folder)
+        except MrpackError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        process = EngineProcess(launch, self.host, folder, log_path=self.log_folder / log_name(want))
+        self._folders[process] = folder
+        return process
+
+    def clear(self, process: EngineProcess) -> None:
+        shutil.rmtree(self._folders.pop(process), ignore_errors=True)
+
+    def preview(self, want: Want) -> Launch:
+        """What `make` would start; for `serve --dry-run`."""
+        folder = self._make_folder()
+        try:
+            return self._launch(want, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _launch(self, want: Want, folder: Path) -> Launch:
+        settings = want.settings.engine
+        launch = want.choice.engine.launch(
+            want.choice.installation,
+            want.bundle,
+            settings,
+            host=self.host,
+            run_folder=folder,
+            free_port=free_port,
+        )
+        return replace(launch, ready_timeout_s=settings.ready_timeout_s)
+
+    def _make_folder(self) -> Path:
+        try:
+            self.log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return Path(tempfile.mkdtemp(prefix="mrpack-", dir=self.run_base))
+        except OSError as error:
+            raise from_os_error(error, "make a run folder for an engine") from error
+
+
+def log_name(want: Want) -> str:
+    """Readable, and one for each engine process."""
+    model = re.sub(r"[^A-Za-z0-9._-]+", "_", want.bundle.name)[-80:]
+    return f"{model}-{want.key.digest.short}-{want.key.engine}-{want.key.operation}.log"
