@@ -94,8 +94,7 @@ class Connection(asyncio.Protocol):
             if not self.may_write.is_set():
                 await self.may_write.wait()
             self.transport.write(EVENT)
-            if pause_s:
-                await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)  # also 0 s: every event is a write of its own, as of a model
         self.transport.write(END)
 
 

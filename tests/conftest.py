@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.program import Mrpack, empty_environment
+
+
+# How long an example takes says something about the machine, nothing about the code.
+settings.register_profile("mrpack", deadline=None)
+settings.load_profile("mrpack")
 
 
 @pytest.fixture

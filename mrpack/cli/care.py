@@ -1,9 +1,10 @@
-"""Commands that look after the store: `verify`, `df`, `gc`."""
+"""Commands that look after the store: `verify`, `repair`, `df`, `gc`."""
 
 from __future__ import annotations
 
 import click
 
+from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.progress import human_size
 from mrpack.errors import IntegrityError
@@ -12,14 +13,17 @@ from mrpack.verbs import local as verbs
 
 @command("verify")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-def verify(invocation: Invocation, models: tuple[str, ...]) -> None:
-    """Hash the content of MODELs (default: all) again and compare. Exit code 6 when something is damaged.
+@options.hash_jobs
+def verify(invocation: Invocation, models: tuple[str, ...], jobs: int | None) -> None:
+    """Hash the content of MODELs (default: of the whole store) again and compare.
+
+    Exit code 6 when something is damaged.
 
     \b
     Example:
       mrpack verify smollm2
     """
-    checked, damages = verbs.verify(invocation.workspace, models)
+    checked, damages = verbs.verify(invocation.workspace, models, jobs=jobs)
     invocation.result(
         "\n".join(f"{damage.digest}: {damage.problem}" for damage in damages),
         {
@@ -33,10 +37,42 @@ def verify(invocation: Invocation, models: tuple[str, ...]) -> None:
     if damages:
         names = sorted({name for damage in damages for name in damage.references})
         raise IntegrityError(
-            f"{len(damages)} damaged blobs, needed by {', '.join(names)}",
-            hint="remove and pull or package these models again",
+            f"{len(damages)} damaged blobs, needed by {', '.join(names) or 'no model'}",
+            hint="`mrpack repair` moves them aside; then pull or package these models again",
         )
     invocation.say(f"{checked} models verified, all content is what its digest says")
+
+
+@command("repair")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@options.hash_jobs
+def repair(invocation: Invocation, dry_run: bool, jobs: int | None) -> None:
+    """Hash the whole store, move damaged blobs aside, and rebuild a lost or broken index.
+
+    A model whose name is lost is found again as localhost/recovered/ID. Exit code 6 when models are left that
+    have to be pulled or packaged again.
+
+    \b
+    Example:
+      mrpack repair --dry-run
+    """
+    repaired = verbs.repair(invocation.workspace, dry_run=dry_run, jobs=jobs)
+    lines = [
+        *(f"rebuilt the index: {reason}" for reason in (repaired.rebuilt,) if reason),
+        *(f"moved aside {item.digest}: {item.problem}" for item in repaired.damaged),
+        *(f"recovered {name}" for name in repaired.recovered),
+        *(f"dropped {name}: its manifest is lost" for name in repaired.dropped),
+        *(f"incomplete {name}" for name in repaired.incomplete),
+    ]
+    invocation.result("\n".join(lines), {**repaired.to_json(), "dry_run": dry_run})
+    if repaired.is_sound:
+        invocation.say("nothing to repair")
+    needed = [*repaired.dropped, *repaired.incomplete]
+    if needed:
+        raise IntegrityError(
+            f"{len(needed)} models have lost content: {', '.join(needed)}",
+            hint="pull or package them again",
+        )
 
 
 @command("df")

@@ -32,6 +32,7 @@ class Entry:
 
 COMMANDS: Final = {
     "package": Entry("Build", "Build an artifact from model files.", "mrpack.cli.package:package"),
+    "lint": Entry("Build", "Check an artifact, or files before packaging.", "mrpack.cli.lint:lint"),
     "push": Entry("Move", "Push a model to a registry.", "mrpack.cli.transfer:push"),
     "pull": Entry("Move", "Pull a model into the local store.", "mrpack.cli.transfer:pull"),
     "copy": Entry("Move", "Copy between registries, layouts and the store.", "mrpack.cli.transfer:copy"),
@@ -44,6 +45,7 @@ COMMANDS: Final = {
     "rm": Entry("Local store", "Remove local models.", "mrpack.cli.local:remove"),
     "resolve": Entry("Local store", "Print the path an engine opens.", "mrpack.cli.local:resolve"),
     "verify": Entry("Local store", "Hash stored content again and compare.", "mrpack.cli.care:verify"),
+    "repair": Entry("Local store", "Bring a damaged store back.", "mrpack.cli.care:repair"),
     "df": Entry("Local store", "Show what the store takes on disk.", "mrpack.cli.care:df"),
     "gc": Entry("Local store", "Remove content that no model needs.", "mrpack.cli.care:gc"),
     "serve": Entry("Serve", "Serve models over HTTP."),

@@ -19,6 +19,9 @@ jobs = click.option(
     metavar="N",
     help="Blobs under way at once. [default: 3, or `jobs` of config.toml]",
 )
+hash_jobs = click.option(
+    "--jobs", type=click.IntRange(1, 64), metavar="N", help="Blobs hashed at once. [default: one a processor]"
+)
 _REGISTRY: Final = (
     click.option(
         "--plain-http",

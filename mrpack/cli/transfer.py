@@ -57,6 +57,7 @@ def pull(
     Examples:
       mrpack pull registry.example.com/team/smollm2:135M-Q4_1
       mrpack pull smollm2@sha256:0123…   (exactly this content)
+      mrpack pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF:Q4_K_M
     """
     with reporting(invocation, "pulling") as report:
         moved = verbs.pull(invocation.workspace, reference, access=access, jobs=jobs, report=report)

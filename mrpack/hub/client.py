@@ -27,7 +27,7 @@ from mrpack.version import VERSION
 
 _TIMEOUT_S: Final = 30.0
 # How long Ctrl-C waits for downloads to put away what they have begun.
-_PATIENCE_S: Final = 5.0
+_PATIENCE_S: Final = 2.0
 
 
 class HubClient:

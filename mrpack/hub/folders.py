@@ -7,7 +7,7 @@ and what a training run left behind. Code and pickles of other names stay, and p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pathspec import GitIgnoreSpec
@@ -56,12 +56,14 @@ _VARIANT = re.compile(
 _PLAIN = re.compile(r"(?P<stem>.+?)(?:-[0-9]{5}-of-[0-9]{5})?\.safetensors")
 
 
-def is_pipeline(files: Iterable[HubFile]) -> bool:
+def is_pipeline(files: Sequence[HubFile]) -> bool:
     return any(file.path == INDEX_NAME for file in files)
 
 
-def is_model(files: Iterable[HubFile]) -> bool:
-    return any(_is_weights(file) and not _UNNEEDED.match_file(file.path) for file in files)
+def is_model(files: Sequence[HubFile]) -> bool:
+    return not is_pipeline(files) and any(
+        _is_weights(file) and not _UNNEEDED.match_file(file.path) for file in files
+    )
 
 
 def choose_model(listing: HubListing) -> Selection:

@@ -19,7 +19,6 @@ _REST = re.compile(
     r"(?::(?P<wish>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?"
     r"(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]{0,199}))?"
 )
-_FORBIDDEN: Final = ("--", "..", ".git/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ def parse_hub_reference(text: str, defaults: ReferenceDefaults | None = None) ->
     stripped = text.strip()
     host = _HOST.match(stripped)
     match = _REST.fullmatch(stripped, host.end()) if host else None
-    if match is None or any(sign in f"{match['repository']}/" for sign in _FORBIDDEN):
+    if match is None or not _is_allowed(match["repository"], match["revision"] or ""):
         raise UsageError(
             f"bad name of a Hugging Face repository: {text[:200]!r}",
             hint="write hf.co/ORG/REPO[:QUANTIZATION][@REVISION]",
@@ -78,3 +77,10 @@ def parse_hub_reference(text: str, defaults: ReferenceDefaults | None = None) ->
     if wish == (defaults or ReferenceDefaults()).tag:
         wish = None
     return HubReference(repository=match["repository"], wish=wish, revision=match["revision"])
+
+
+def _is_allowed(repository: str, revision: str) -> bool:
+    """What the hub, and git, forbid beyond characters."""
+    if "--" in repository or ".." in repository or repository.endswith(".git"):
+        return False
+    return ".." not in revision

@@ -152,5 +152,6 @@ def _quantization_part(label: str) -> str:
     known = find_quantization(label)
     if known:
         return known.name
-    # Data types of Safetensors ("BF16", "F8_E4M3") are names already; "mixed" and "unknown" say nothing.
-    return label if re.fullmatch(r"[A-Z][A-Z0-9_]{0,31}", label) else ""
+    # Data types and schemes of Safetensors ("BF16", "GPTQ-INT4") are names already, but tags have no "+" for
+    # mixed ones; "mixed" and "unknown" say nothing.
+    return label.replace("+", "-") if re.fullmatch(r"[A-Z][A-Z0-9_+-]{0,31}", label) else ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pathspec import GitIgnoreSpec
+
 from mrpack.content.copy import copy, read_document
 from mrpack.content.progress import Event, Planned, Report, silent
 from mrpack.digest import Digest
@@ -64,19 +66,31 @@ class HubModel:
         """The user's wishes with what the repository brings; the user's own projector comes first.
 
         Only the chosen files are packed: the folder may hold what others downloaded.
+
+        Raises:
+            NotFound: the user's patterns take none of the chosen files.
         """
         extras = wishes.extras
         projector = self.folder / self.selection.projector if self.selection.projector else None
         licenses = tuple(self.folder / path for path in self.selection.licenses)
         choice = wishes.choice
-        if not self.selection.main and not choice.include:
-            choice = replace(choice, include=tuple(_pattern(file.path) for file in self.selection.files))
+        if not self.selection.main:
+            choice = replace(choice, include=self._patterns(choice.include))
         return replace(
             wishes,
             extras=replace(extras, mmproj=extras.mmproj or projector, licenses=(*licenses, *extras.licenses)),
             choice=choice,
             annotations={**self.annotations, **wishes.annotations},
         )
+
+    def _patterns(self, include: tuple[str, ...]) -> tuple[str, ...]:
+        """One for each chosen file that `include` takes; without any, all."""
+        paths = [file.path for file in self.selection.files]
+        if include:
+            paths = list(GitIgnoreSpec.from_lines(include).match_files(paths))
+        if not paths:
+            raise NotFound(f"no file of hf.co/{self.reference} matches {' '.join(include)}")
+        return tuple(map(_pattern, paths))
 
     def check(self, layers: Sequence[PlannedLayer], manifest: Manifest) -> None:
         """Compare what was packed with what the hub lists; to be called before the artifact goes anywhere.
@@ -88,11 +102,12 @@ class HubModel:
             self.folder / file.path: file.digest for file in self.selection.files if file.digest is not None
         }
         for layer, packed in zip(layers, manifest.layers, strict=True):
-            path = layer.content
-            digest = expected.get(path) if isinstance(path, Path) else None
-            if digest is not None and digest != packed.digest:
+            if not isinstance(layer.content, Path):
+                continue
+            digest = expected.get(layer.content, packed.digest)
+            if digest != packed.digest:
                 raise IntegrityError(
-                    f"{path} is not what the hub lists",
+                    f"{layer.content} is not what the hub lists",
                     expected=str(digest),
                     actual=str(packed.digest),
                     hint="delete it and repeat",

@@ -11,8 +11,10 @@ from mrpack.model.config import ModelConfig
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
 from mrpack.store.bundle import Bundle
+from mrpack.store.checkup import Damage
 from mrpack.store.names import StoredModel
-from mrpack.store.store import Damage
+from mrpack.store.repair import Repaired
+from mrpack.store.store import Store
 from mrpack.workspace import Workspace
 
 
@@ -114,8 +116,26 @@ def resolve(workspace: Workspace, model: str) -> Bundle:
     return store.bundle(store.find(model).manifest)
 
 
-def verify(workspace: Workspace, models: Sequence[str]) -> tuple[int, list[Damage]]:
-    """How many models were checked (all when none is named), and what is damaged."""
+def verify(
+    workspace: Workspace, models: Sequence[str], *, jobs: int | None = None
+) -> tuple[int, list[Damage]]:
+    """How many models were checked, and what is damaged; when none is named, of all that is in the store.
+
+    `jobs`: blobs hashed at once, by default one a processor.
+    """
     store = workspace.store
-    wanted = [store.find(name) for name in models] if models else store.models()
-    return len(wanted), store.verify(wanted)
+    if not models:
+        return len(store.models()), store.verify(jobs=jobs)
+    wanted = [store.find(name) for name in models]
+    return len(wanted), store.verify(wanted, jobs=jobs)
+
+
+def repair(workspace: Workspace, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
+    """Move damaged blobs aside, and make the index again when it is lost or broken; see `Repaired`.
+
+    Raises:
+        NotFound: there is no store.
+        HostRefused: another mrpack is writing to it.
+    """
+    settings = workspace.settings
+    return Store(settings.home, settings.references, lenient=True).repair(dry_run=dry_run, jobs=jobs)

@@ -61,7 +61,7 @@ def push(
     stored = workspace.store.find(model)
     place = open_place(workspace, destination or str(stored.reference), access)
     sizes = _Sizes(report)
-    with workspace.store.operation() as layout:
+    with workspace.store.reading() as layout:
         moved = copy_content(
             layout,
             str(stored.manifest.digest),

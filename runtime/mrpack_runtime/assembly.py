@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mrpack.version import VERSION
 from mrpack.workspace import Workspace
@@ -15,6 +13,7 @@ from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
+from mrpack_runtime.run_folders import run_base, sweep_run_folders
 from mrpack_runtime.scheduling import PoolLimits
 from mrpack_runtime.settings import CommandSettings
 from mrpack_runtime.store_library import StoreLibrary
@@ -33,8 +32,10 @@ class GatewayOptions:
 
 
 def build_workshop(workspace: Workspace, host: HostFacts) -> EngineWorkshop:
-    """Run folders lie in the system's temporary folder, whose path is short; logs below the home."""
-    return EngineWorkshop(host, Path(tempfile.gettempdir()), workspace.settings.home / "logs")
+    """Logs go below the home."""
+    base = run_base()
+    sweep_run_folders(base)
+    return EngineWorkshop(host, base, workspace.settings.home / "logs")
 
 
 def build_resolver(workspace: Workspace, host: HostFacts, options: GatewayOptions) -> Resolver:

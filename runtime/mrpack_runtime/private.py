@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.engine import UnixEndpoint
 from mrpack_runtime.gateway.app import serving
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.run_folders import make_run_folder, run_base
 
 _START_S: Final = 10.0
 # Whoever leaves the block wants no more answers.
@@ -65,15 +66,16 @@ def private_gateway(
     Raises:
         HostRefused: the socket cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix="mrpack-") as folder:
-        socket = Path(folder) / "gateway.sock"
-        thread = _Thread(workspace, host, options, socket)
-        thread.start()
-        try:
-            if not thread.listening.wait(_START_S):
-                raise HostRefused("the private gateway did not start in time")
-            if thread.error is not None:
-                raise thread.error
-            yield GatewayClient(UnixEndpoint(socket))
-        finally:
-            thread.stop()
+    folder = make_run_folder(run_base())
+    socket = folder / "gateway.sock"
+    thread = _Thread(workspace, host, options, socket)
+    thread.start()
+    try:
+        if not thread.listening.wait(_START_S):
+            raise HostRefused("the private gateway did not start in time")
+        if thread.error is not None:
+            raise thread.error
+        yield GatewayClient(UnixEndpoint(socket))
+    finally:
+        thread.stop()
+        shutil.rmtree(folder, ignore_errors=True)

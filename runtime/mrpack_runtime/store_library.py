@@ -24,7 +24,8 @@ class StoreLibrary:
     def find(self, name: str) -> ModelBundle:
         store = self._workspace.store
         model = store.find(name)
-        return _model_bundle(model, store.bundle(model.manifest))
+        name = model.reference.familiar(store.defaults)
+        return _model_bundle(name, model, store.bundle(model.manifest))
 
     def list(self) -> tuple[LibraryEntry, ...]:
         """Models whose artifact cannot be read are left out; `mrpack list` names them."""
@@ -60,11 +61,11 @@ class StoreLibrary:
         pull(self._workspace, name)
 
 
-def _model_bundle(model: StoredModel, bundle: Bundle) -> ModelBundle:
+def _model_bundle(name: str, model: StoredModel, bundle: Bundle) -> ModelBundle:
     mmproj = bundle.paths(LayerRole.MMPROJ)
     templates = bundle.paths(LayerRole.CHAT_TEMPLATE)
     return ModelBundle(
-        name=str(model.reference),
+        name=name,
         digest=model.manifest.digest,
         config=bundle.artifact.config,
         folder=bundle.folder,

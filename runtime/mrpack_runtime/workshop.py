@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mrpack.errors import MrpackError, from_os_error
 from mrpack_runtime.engine import Launch
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.process import EngineProcess, free_port
+from mrpack_runtime.run_folders import make_run_folder
 from mrpack_runtime.want import Want
 
 
@@ -64,9 +64,9 @@ class EngineWorkshop:
     def _make_folder(self) -> Path:
         try:
             self.log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return Path(tempfile.mkdtemp(prefix="mrpack-", dir=self.run_base))
         except OSError as error:
-            raise from_os_error(error, "make a run folder for an engine") from error
+            raise from_os_error(error, "make the folder for logs") from error
+        return make_run_folder(self.run_base)
 
 
 def log_name(want: Want) -> str:

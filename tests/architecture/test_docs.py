@@ -20,6 +20,7 @@ from mrpack.environment import RegistryRules, Settings, load_settings
 from mrpack.errors import MrpackError
 from mrpack.model.quantization import QUANTIZATIONS
 from mrpack.oci.reference import ReferenceDefaults
+from mrpack_runtime.gateway.routes import OPENAI_ROUTES, ROUTES
 from scripts import generate_cli
 
 ROOT = Path(__file__).parents[2]
@@ -128,27 +129,48 @@ def test_media_types_of_the_dialects_are_listed() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     # A text that ends in a dot, or holds a field, is the beginning of several.
-    types = {
-        text.partition("{")[0] for text in constants if re.fullmatch(r"application/[\w.+{}-]+", text)
-    }
+    types = {text.partition("{")[0] for text in constants if re.fullmatch(r"application/[\w.+{}-]+", text)}
     assert len(types) > 20
     assert not {text for text in types if text not in page}
 
 
-def test_settings_page_names_every_variable() -> None:
-    source = read("mrpack/environment.py")
-    read_there = {
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and re.fullmatch(r"[A-Z][A-Z_]+_[A-Z_]+", node.value)
+def tree_of(kind: type[MrpackError]) -> Iterator[type[MrpackError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from tree_of(below)
+
+
+def test_errors_of_the_gateway_are_listed() -> None:
+    table = read("docs/serving.md").partition("## Errors")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\d+) \| (.*?) \|", table, re.MULTILINE))
+    ours = ("mrpack.errors", "mrpack_runtime")
+    shown = {kind for kind in tree_of(MrpackError) if kind.__module__.startswith(ours)}
+    missing = {
+        (kind.http_status, kind.code)
+        for kind in shown
+        if f"`{kind.code}`" not in rows.get(str(kind.http_status), "")
     }
-    assert "MRPACK_HOME" in read_there
-    page = read("docs/settings.md")
-    assert not read_there - set(VARIABLE.findall(page))
-    ours = {word for word in VARIABLE.findall(page) if word.startswith("MRPACK_")}
-    assert ours <= read_there
+    assert not missing
+
+
+def test_routes_of_the_gateway_are_listed() -> None:
+    page = read("docs/serving.md")
+    assert not {f"{route.method} {route.path}" for route in (*ROUTES, *OPENAI_ROUTES)} - set(
+        re.findall(r"`((?:GET|POST|DELETE) [^`]+)`", page)
+    )
+
+
+def test_settings_page_names_every_variable() -> None:
+    used = set()
+    for source in ("mrpack", "runtime"):
+        for path in (ROOT / source).rglob("*.py"):
+            found = set(re.findall(r'"([A-Z][A-Z_]+_[A-Z_]+)"', path.read_text(encoding="utf-8")))
+            used |= found if path.name == "environment.py" and source == "mrpack" else set()
+            used |= {variable for variable in found if variable.startswith("MRPACK_")}
+    assert {"MRPACK_HOME", "HTTPS_PROXY"} <= used
+    named = set(VARIABLE.findall(read("docs/settings.md")))
+    assert not used - named
+    assert {variable for variable in named if variable.startswith("MRPACK_")} <= used
 
 
 def test_the_example_of_the_settings_page_sets_everything(tmp_path: Path) -> None:
@@ -189,7 +211,7 @@ def resolved(words: list[str]) -> tuple[click.Command, list[str]] | None:
     """The command and the rest of the words; None when there is no such command."""
     context = cli.make_context("mrpack", [], resilient_parsing=True)
     command: click.Command | None = cli
-    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z-]+", words[0]):
+    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         command, words = command.get_command(context, words[0]), words[1:]
     return None if command is None else (command, words)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from mrpack_runtime.engine import TcpEndpoint
 from mrpack_runtime.engines import engines
 from mrpack_runtime.upstream import Upstream
-from tests.fakes.gateway import HOST, Running, gateway, until
+from tests.fakes.gateway import DEADLINE_S, HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov
+from tests.program import Mrpack
 
 pytestmark = pytest.mark.engine
 
@@ -152,3 +154,22 @@ def test_a_broken_model_is_an_engine_failure_with_its_words(short_folder: Path) 
             assert caught.value.body["message"]
 
     asyncio.run(main())
+
+
+def test_a_gateway_that_is_killed_leaves_no_llama_cpp(mrpack: Mrpack, tiny_model: Path) -> None:
+    mrpack("package", "--gguf", tiny_model, "tiny")
+    process = mrpack.start("serve", "tiny", "--port", "0", "--threads", "1")
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip().rpartition(":")[2]
+        answer = mrpack("run", "--port", port, "tiny", "Who are you?").out
+        assert answer.strip() == ANSWER.strip()
+        (entry,) = mrpack("ps", "--port", port, "--json").json
+        process.kill()
+        deadline = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{entry['pid']}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()

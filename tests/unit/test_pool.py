@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ from mrpack_runtime.engine import Operation
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.process import EngineProcess
 from mrpack_runtime.resolver import Resolver
+from mrpack_runtime.run_folders import make_run_folder, sweep_run_folders
 from mrpack_runtime.scheduling import Overloaded, Phase, PoolLimits
 from mrpack_runtime.settings import CommandSettings
 from mrpack_runtime.want import Want
@@ -223,3 +227,24 @@ def test_a_preview_starts_nothing_and_leaves_nothing(short_folder):
                 EngineWorkshop(HOST, short_folder / "none", short_folder / "logs").preview(await s.want("a"))
 
     asyncio.run(main())
+
+
+def test_run_folders_of_killed_gateways_are_swept_and_no_others(short_folder):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = short_folder / f"mrpack-{dead.pid}-abc"
+    (left / "inside").mkdir(parents=True)
+    kept = [
+        short_folder / name for name in (f"mrpack-{os.getpid()}-abc", "mrpack-abc", f"other-{dead.pid}-a")
+    ]
+    for folder in kept:
+        folder.mkdir()
+    (short_folder / f"mrpack-{dead.pid}-link").symlink_to(kept[0])
+    own = make_run_folder(short_folder)
+    sweep_run_folders(short_folder)
+    assert not left.exists()
+    assert all(folder.is_dir() for folder in (*kept, own))
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    sweep_run_folders(short_folder / "none")
+    with pytest.raises(MrpackError):
+        make_run_folder(short_folder / "none")

@@ -145,7 +145,7 @@ class GatewayServer(Server):
             access_log=None,
             keepalive_timeout=self.deadlines.idle_s,
             auto_decompress=False,
-            lingering_time=5.0,
+            lingering_time=2.0,  # after a refusal, for a body that still comes
             max_headers=_MAX_HEADERS,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,

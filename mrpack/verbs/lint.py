@@ -1,0 +1,86 @@
+"""The verb that checks an artifact, or model files before they become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from mrpack.content.artifacts import read_small
+from mrpack.content.ports import Source
+from mrpack.errors import InvalidArtifact
+from mrpack.lint import Finding, lint_artifact, lint_files
+from mrpack.lint.findings import found, from_error
+from mrpack.lint.schemas import check_schema
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
+from mrpack.oci.manifest import Index
+from mrpack.oci.mediatypes import INDEXES
+from mrpack.targets import open_place
+from mrpack.workspace import Access, Workspace
+
+# Names of places that are never files; mrpack/targets.py knows what they mean.
+_PLACES: Final = ("oci:", "oci-archive:")
+_DEPTH_LIMIT: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linted:
+    """`digest`: of the artifact; None when `name` is a file or folder."""
+
+    name: str
+    digest: str | None
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable keys."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def lint(workspace: Workspace, target: str, *, remote: bool = False, access: Access | None = None) -> Linted:
+    """Check `target`: a file or folder that is there, else a local model; `oci:…`; with `remote` a reference.
+
+    Nothing is changed, and no weight is read. Findings are no error here.
+
+    Raises:
+        NotFound, UsageError: there is nothing of that name.
+        IntegrityError, RegistryUnavailable, AccessDenied: a document cannot be read as it was pushed.
+    """
+    if remote or target.startswith(_PLACES):
+        place = open_place(workspace, target, access, create=False)
+        return _lint_artifact(place.target, place.target.resolve(place.ref), place.name)
+    path = Path(target)
+    if path.exists():
+        return Linted(name=target, digest=None, findings=tuple(lint_files(path)))
+    stored = workspace.store.find(target)
+    return _lint_artifact(workspace.store.layout, stored.manifest, str(stored.reference))
+
+
+def _lint_artifact(source: Source, root: Descriptor, name: str) -> Linted:
+    return Linted(name=name, digest=str(root.digest), findings=tuple(_lint_document(source, root)))
+
+
+def _lint_document(source: Source, root: Descriptor, depth: int = 0) -> list[Finding]:
+    raw = read_small(source, root, MANIFEST_LIMIT)
+    if root.media_type not in INDEXES:
+        return lint_artifact(raw, lambda blob, limit: read_small(source, blob, limit))
+    if depth == _DEPTH_LIMIT:
+        return [found("index", "", "index", "nested too deeply")]
+    return _lint_index(source, raw, depth)
+
+
+def _lint_index(source: Source, raw: bytes, depth: int) -> list[Finding]:
+    """The index itself, and every manifest in it; their findings are named by their places."""
+    try:
+        findings = list(check_schema(decode_object(raw, "index"), "oci-index", "index"))
+        children = Index.parse(raw).manifests
+    except InvalidArtifact as error:
+        return [from_error(error, "index", "index")]
+    for number, child in enumerate(children):
+        inner = _lint_document(source, child, depth + 1)
+        findings += (replace(item, document=f"manifests[{number}] {item.document}") for item in inner)
+    return findings

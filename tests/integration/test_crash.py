@@ -1,0 +1,170 @@
+"""Nothing corrupts the store: a bounded part of what the programs in tests/crash do in full."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash import full_disk, namespace, read_only, strace
+from tests.crash.crowd import crowd
+from tests.crash.fault_points import fail_everywhere
+from tests.crash.interleavings import interleave
+from tests.crash.kill_points import kill_everywhere, kill_repair
+from tests.crash.kill_rounds import kill_again_and_again
+from tests.crash.replay import kills, lose_power
+from tests.crash.world import World, environment_of, open_world
+from tests.crash.zygote import Zygote, wait_until
+from tests.fakes.registry import FakeRegistry, Reply, Request
+
+pytestmark = pytest.mark.slow
+
+OPERATIONS = ["pull", "package", "tag", "rm", "gc"]
+Stage = tuple[World, Zygote]
+
+
+def wrong(results: Iterable[tuple[str, list[str]]], at_least: int) -> list[str]:
+    """All problems; and fails when fewer points than these were tried."""
+    tried = list(results)
+    assert len(tried) >= at_least
+    return [f"{point}: {problem}" for point, problems in tried for problem in problems]
+
+
+@pytest.fixture(scope="module")
+def tracing() -> None:
+    require(strace.missing())
+
+
+@pytest.fixture(scope="module")
+def mounting() -> None:
+    reason = namespace.missing()
+    if os.geteuid() == 0:
+        require(reason)
+    elif reason:
+        pytest.skip(f"{reason}: small and read-only disks were NOT tried")
+
+
+def require(reason: str) -> None:
+    """An absent tool is loud, and fatal in CI."""
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(f"{reason}: crashes at system calls were NOT tried")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_world(tmp_path_factory.mktemp("world")) as (world, zygote, _registry):
+        yield world, zygote
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_kill_at_a_system_call_breaks_nothing(name: str, stage: Stage, tracing: None) -> None:
+    world, zygote = stage
+    assert wrong(kill_everywhere(world, zygote, world.operations()[name], every=7), at_least=5) == []
+
+
+def test_a_repair_that_is_killed_can_be_repeated(stage: Stage, tracing: None) -> None:
+    assert wrong(kill_repair(*stage, every=7), at_least=5) == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_failed_system_call_gives_one_clear_line_and_breaks_nothing(
+    name: str, stage: Stage, tracing: None
+) -> None:
+    world, zygote = stage
+    assert wrong(fail_everywhere(world, zygote, world.operations()[name], every=6), at_least=8) == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_name_outlives_its_bytes_when_power_fails(name: str, stage: Stage, tracing: None) -> None:
+    states, problems = lose_power(*stage, stage[0].operations()[name])
+    assert problems == []
+    assert states > 10
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_nor_when_it_fails_after_a_kill(name: str, stage: Stage, tracing: None) -> None:
+    world, zygote = stage
+    runs = list(itertools.islice(kills(world, zygote, world.operations()[name]), 0, None, 1))
+    assert [problem for _, problems in runs for problem in problems] == []
+    assert len(runs) > 3
+
+
+def test_gc_and_writers_may_meet_anywhere(stage: Stage, tracing: None, tmp_path: Path) -> None:
+    world, zygote = stage
+    with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
+        assert wrong(interleave(world, (zygote, beside), every=9), at_least=40) == []
+
+
+def test_random_kills_of_two_processes_break_nothing(tmp_path: Path) -> None:
+    rounds = list(kill_again_and_again(tmp_path, 20))
+    assert [problem for problems in rounds for problem in problems] == []
+
+
+@pytest.mark.parametrize("no_flock", [False, True], ids=["locks", "locks_that_lie"])
+def test_a_crowd_loses_no_name_and_no_byte(no_flock: bool, tmp_path: Path) -> None:
+    assert crowd(tmp_path, processes=8, steps=20, no_flock=no_flock) == []
+
+
+@pytest.mark.parametrize("program", [full_disk, read_only])
+def test_small_and_read_only_disks(program, mounting: None) -> None:
+    done = namespace.run_inside(program.__name__, [])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 with problems" in done.stdout
+
+
+SIZE = 6 * 1024 * 1024
+CUTS = 20
+
+
+class CutRegistry:
+    """Sends a blob up to a byte and then stalls; counts the bytes of it that it sends."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._content = os.urandom(SIZE)
+        manifest = registry.add("team/cut", "v1", b"{}", self._content)
+        self.digest = manifest.layers[0].digest
+        self.reference = f"{registry.address}/team/cut:v1"
+        self.stop: int | None = None
+        self.sent = 0
+        registry.fault("team/cut", self._answer)
+
+    def _answer(self, request: Request, reply: Reply) -> Reply:
+        if request.method != "GET" or request.name != str(self.digest):
+            return reply
+        assert isinstance(reply.body, bytes)
+        start = SIZE - len(reply.body)
+        if self.stop is not None:
+            keep = max(1, self.stop - start)
+            self.sent += min(keep, len(reply.body))
+            return Reply(reply.status, reply.headers, reply.body, keep=keep, end="stall")
+        self.sent += len(reply.body)
+        return reply
+
+
+@pytest.mark.parametrize("cut", range(CUTS))
+def test_a_killed_pull_fetches_only_what_is_missing(cut: int, tmp_path: Path) -> None:
+    with FakeRegistry() as registry:
+        world = World(tmp_path, registry.address)
+        source = CutRegistry(registry)
+        source.stop = 1 + (SIZE - 2) * cut // (CUTS - 1)
+        # What was received and not yet written goes with the process.
+        received = max(0, source.stop - 1024 * 1024)
+        with Zygote(tmp_path / "zygote", environment_of(world)) as zygote:
+            pulling = zygote.begin(["pull", source.reference, "--quiet"]).go()
+            wait_until(lambda: source.sent and partial(world) >= received, "the first bytes")
+            assert pulling.kill().code == -9
+            source.stop, source.sent = None, 0
+            again = zygote.mrpack("pull", source.reference, "--quiet")
+        assert again.code == 0, again
+        assert source.sent <= SIZE - received
+        assert (world.home / "store" / "blobs" / "sha256" / source.digest.hex).stat().st_size == SIZE
+
+
+def partial(world: World) -> int:
+    """Bytes in part files."""
+    return sum(path.stat().st_size for path in (world.home / "store" / "ingest").glob("*.part"))
