@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from tests.program import Mrpack, empty_environment
 
-
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("mrpack", deadline=None)
 settings.load_profile("mrpack")

@@ -36,7 +36,7 @@ class Library(Protocol):
     def find(self, name: str) -> ModelBundle:
         """Resolves references, unique short names, digests and short ids, and lays the files out.
 
-        Repeating it is cheap. The bundle's `name` is the public reference of what `name` means now, as listed.
+        Repeating it is cheap. The bundle's `name` is the public reference of what `name` means, as listed.
 
         Raises:
             NotFound: no local model has that name.
