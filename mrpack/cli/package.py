@@ -35,14 +35,15 @@ def package(
 ) -> None:
     """Build an OCI artifact named MODEL from model files, or from a local model. Prints its digest.
 
-    SOURCE is a GGUF or DDUF file, or a folder with a Safetensors model or a Diffusers pipeline. The same
-    files give the same digest on every machine.
+    SOURCE is a GGUF or DDUF file, a folder with a Safetensors model or a Diffusers pipeline, or a repository
+    of Hugging Face. The same files give the same digest on every machine.
 
     \b
     Examples:
       mrpack package ./SmolLM2-135M-Instruct.Q4_1.gguf smollm2:135M-Q4_1
       mrpack package ./Qwen2-0.5B registry.example.com/team/qwen2:bf16 --exclude '*.md' --push
       mrpack package --gguf ./m-00001-of-00003.gguf --license LICENSE --context-size 8192 m --auto-tag
+      mrpack package hf.co/Qwen/Qwen2-0.5B-Instruct-GGUF:Q4_K_M registry.example.com/qwen2:q4 --push
       mrpack package --from smollm2 --set sampling.temperature=0.2 smollm2:precise
     """
     request, name = PackageOptions(**given).request(arguments, os.environ.get("SOURCE_DATE_EPOCH"))

@@ -12,6 +12,7 @@ import click
 
 from mrpack.cli.options import FILE
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
+from mrpack.hub import is_hub_reference
 from mrpack.model.overrides import (
     OVERRIDES_LIMIT,
     Overrides,
@@ -141,8 +142,14 @@ class PackageOptions:
             allow_code=self.allow_code,
             annotations=dict(map(_pair, self.annotations)),
         )
+        hub = (
+            str(arguments[0])
+            if kind is None and source is not None and is_hub_reference(arguments[0])
+            else None
+        )
         request = PackageRequest(
-            source=source,
+            source=None if hub else source,
+            hub=hub,
             kind=kind,
             stored=self.stored,
             drop=self.drop,

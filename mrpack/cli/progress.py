@@ -44,6 +44,12 @@ def reporting(invocation: Invocation, verb: str) -> Iterator[Report]:
         yield _Lines(verb)
 
 
+def _tell(line: str) -> None:
+    """A reader of standard error that left, such as `head`, must not end the transfer."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(line, err=True)
+
+
 class _JsonLines:
     """One object a line: `{"event","digest","size","position"|"outcome"}`; keys are stable."""
 
@@ -77,7 +83,7 @@ class _JsonLines:
 
     def _write(self, value: dict[str, object]) -> None:
         with self._lock:
-            click.echo(json.dumps(value), err=True)
+            _tell(json.dumps(value))
 
 
 class _Lines:

@@ -24,6 +24,7 @@ from mrpack.packing.plan import Plan, Wishes
 from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, detect
 from mrpack.targets import open_place
+from mrpack.verbs.hub import fetch_hub_model
 from mrpack.verbs.stored import read_stored
 from mrpack.workspace import Access, Workspace
 
@@ -35,14 +36,16 @@ _WITHOUT_CONTEXT_SIZE: Final = "cncf"
 class PackageRequest:
     """What to build.
 
-    From `source`, a file or folder of the `kind` that is a row of PLANNERS (None: look at it); or from
-    `stored`, a local model, without the files that `drop` names. `created` is RFC 3339, None for the time of
-    `wishes.facts`, or that of the stored model. `dialect` and `also` are rows of WRITERS; `also` makes a
-    second manifest over the same layers, under the tag with that name behind it.
+    From `source`, a file or folder of the `kind` that is a row of PLANNERS (None: look at it); from `hub`, a
+    Hugging Face repository; or from `stored`, a local model, without the files that `drop` names. `created`
+    is RFC 3339, None for the time of `wishes.facts`, or that of the stored model. `dialect` and `also` are
+    rows of WRITERS; `also` makes a second manifest over the same layers, under the tag with that name behind
+    it.
     """
 
     source: Path | None = None
     kind: str | None = None
+    hub: str | None = None
     stored: str | None = None
     drop: tuple[str, ...] = ()
     wishes: Wishes = field(default_factory=Wishes)
@@ -85,10 +88,25 @@ def package(
         IntegrityError: a file changed meanwhile.
     """
     reference = Reference.parse(name, workspace.settings.references)
-    planned, base = _plan(workspace, _with_context_size(request))
+    request = _with_context_size(request)
+    downloaded = None
+    if request.hub is not None:
+        downloaded = fetch_hub_model(
+            workspace,
+            request.hub,
+            projector=request.wishes.extras.mmproj is None,
+            jobs=jobs,
+            report=report,
+        )
+        wishes = downloaded.wishes(request.wishes)
+        request = replace(request, source=downloaded.source, kind=downloaded.kind, wishes=wishes)
+    planned, base = _plan(workspace, request)
     if request.auto_tag:
         reference = _tagged(reference, name, planned.config)
     packed = pack(planned, WRITERS[request.dialect], base=base, advance=advance)
+    if downloaded is not None:
+        # What the hub says of large files is compared with the digests that were computed anyway.
+        downloaded.check(planned.layers, packed.manifest)
     results = [(reference, packed)]
     if request.also is not None:
         second = _rewritten(packed, planned, request.also)

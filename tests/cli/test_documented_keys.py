@@ -33,6 +33,7 @@ def test_what_changes_the_store_has_the_documented_keys(program: Mrpack) -> None
     checked("rm", program("rm", "tiny:two", "--json").json)
     checked("df", program("df", "--json").json)
     checked("gc", program("gc", "--json").json)
+    checked("repair", program("repair", "--json").json)
     store = Path(program("resolve", "tiny").out.strip()).parents[2] / "store"
     moved = program("copy", f"oci:{store}:docker.io/ai/tiny:latest", "oci:layout:v1", "--json").json
     checked("push, pull, copy", moved)

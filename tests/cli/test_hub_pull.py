@@ -269,3 +269,15 @@ def test_python_brings_a_model_that_is_missing(
     first, second = done.stdout.split()
     assert first == second
     assert len(hub.seen("GET", "/tree/")) == len({item.target for item in hub.seen("GET", "/tree/")})
+
+
+def test_a_repository_is_packaged_under_another_name(
+    mrpack: Mrpack, hub: FakeHub, quantized: Mapping[str, bytes], tmp_path: Path
+) -> None:
+    environment = hub.environment(str(tmp_path / "hf"))
+    done = mrpack("package", "hf.co/Org/Tiny-GGUF:Q8_0", "tiny:q8", "--json", **environment).json
+    assert done["quantization"] == "MOSTLY_Q8_0"
+    shown = inspected(mrpack, "tiny:q8")
+    assert "org.opencontainers.image.revision" in shown["annotations"]
+    refused = mrpack("package", "hf.co/Org/Tiny-GGUF:Q2_K", "tiny:q2", fails=3, **environment)
+    assert "Q2_K" in refused.last_line
