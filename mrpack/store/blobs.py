@@ -126,13 +126,15 @@ class BlobFolder:
             with claimed_part(self.ingest_folder, digest, lambda: self.has(digest, size)) as part:
                 if part is None:
                     return
-                self.check_space(size - part.resumed, name)
                 try:
+                    self.check_space(size - part.resumed, name)
                     part.receive(digest, size, open_at)
                     self.settle(part.path, part.handle, digest)
-                except (IntegrityError, OSError):
-                    # Wrong bytes; or the disk failed, and nobody knows which of them it took.
-                    part.path.unlink(missing_ok=True)
+                except (MrpackError, OSError) as error:
+                    # Wrong bytes; or the disk failed, and nobody knows which of them it took; or none at all.
+                    is_spoiled = isinstance(error, IntegrityError | OSError)
+                    if is_spoiled or not os.fstat(part.handle).st_size:
+                        part.path.unlink(missing_ok=True)
                     raise
         except OSError as error:
             raise self._failed(error, f"write {name}", size) from error
@@ -233,6 +235,13 @@ class BlobFolder:
                 for entry in entries:
                     with contextlib.suppress(InvalidArtifact, FileNotFoundError):
                         yield Digest.parse(f"{algorithm}:{entry.name}"), entry.stat(follow_symlinks=False)
+
+    def any(self) -> bool:
+        """Raises HostRefused."""
+        try:
+            return any(True for _ in self.digests())
+        except OSError as error:
+            raise from_os_error(error, "list blobs") from error
 
     def leftovers(self) -> Iterator[tuple[Path, int]]:
         """Files of operations that no longer run, and their sizes; each is locked until the next is taken."""

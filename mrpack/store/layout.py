@@ -11,40 +11,36 @@ from mrpack.content.ports import Opener
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader, read_verified
 from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object, encode
 from mrpack.oci.manifest import Index
 from mrpack.oci.mediatypes import INDEXES, MANIFESTS
 from mrpack.store.blobs import BlobFolder
 from mrpack.store.durable import make_folder, read_plain, sync_folder, write_atomic
+from mrpack.store.index_file import REPAIR, IndexFile
 from mrpack.store.locks import locked
 
 # image-spec, "Image Layout".
 LAYOUT_VERSION: Final = "1.0.0"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
-# The index as it was written last, for `repair`.
-LAST_INDEX: Final = ".last-index.json"
-# 10,000 models take about 4 MB.
-_INDEX_LIMIT: Final = 64 * 1024 * 1024
 _VERSION_LIMIT: Final = 64 * 1024
-_REPAIR: Final = "`mrpack repair` rebuilds the index from the blobs"
 
 
 class OciLayout:
     """A folder that skopeo, oras and umoci read too. Safe for threads and processes.
 
     Reading takes no lock and writes nothing, so that a read-only folder can be read. `create=False` refuses a
-    folder that is not a layout yet.
+    folder that is not a layout yet; `lenient`, for `repair`, takes one that was a layout.
     """
 
-    def __init__(self, root: Path, *, create: bool = True) -> None:
+    def __init__(self, root: Path, *, create: bool = True, lenient: bool = False) -> None:
         self.root = root
         self.blobs = BlobFolder(root)
-        self._create = create
+        self._index = IndexFile(root, self.blobs.ingest_folder)
         if not create and not (root / "oci-layout").is_file():
             raise NotFound(f"{root} is not an OCI image layout: no oci-layout file")
-        self._check_version()
+        self._check_version(lenient=lenient)
 
-    def _check_version(self) -> None:
+    def _check_version(self, *, lenient: bool) -> None:
         path = self.root / "oci-layout"
         try:
             version = decode_object(read_plain(path, _VERSION_LIMIT), str(path)).get("imageLayoutVersion")
@@ -52,6 +48,10 @@ class OciLayout:
             return
         except OSError as error:
             raise from_os_error(error, f"open {self.root}") from error
+        except InvalidArtifact as error:
+            if lenient:
+                return
+            raise InvalidArtifact(error.message, hint=REPAIR) from None
         if version != LAYOUT_VERSION:
             raise InvalidArtifact(
                 f"image layout version {version!r} is not {LAYOUT_VERSION}", where=str(path)
@@ -59,46 +59,43 @@ class OciLayout:
 
     def prepare(self) -> None:
         """Make the folder a layout. Idempotent; every writing call does it first."""
-        if self.index_path.is_file():
+        if self._index.path.is_file():
             return
         try:
             make_folder(self.blobs.ingest_folder)
             with locked(self.root / ".lock"):
-                self._prepare_alone()
+                if not (self.root / "oci-layout").is_file():
+                    self._write_version()
+                # Who made any of this may have been killed before it was on disk.
+                for folder in (self.root, *self.root.parents):
+                    with contextlib.suppress(PermissionError):
+                        sync_folder(folder)
+                if not self._index.path.is_file():
+                    self._index.replace(self.index())
         except OSError as error:
             raise from_os_error(error, f"create layout {self.root}") from error
 
-    def _prepare_alone(self) -> None:
-        if not (self.root / "oci-layout").is_file():
-            self._write("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        # Who made any of this may have been killed before it was on disk.
-        for folder in (self.root, *self.root.parents):
-            with contextlib.suppress(PermissionError):
-                sync_folder(folder)
-        if not self.index_path.is_file():
-            self._write("index.json", self.index().raw)
-
-    def _write(self, name: str, content: bytes) -> None:
-        write_atomic(self.root / name, content, ingest=self.blobs.ingest_folder)
+    def _write_version(self) -> None:
+        content = encode({"imageLayoutVersion": LAYOUT_VERSION})
+        write_atomic(self.root / "oci-layout", content, ingest=self.blobs.ingest_folder)
 
     @property
     def index_path(self) -> Path:
-        return self.root / "index.json"
+        """The file whose replacement tells that a name may mean something else."""
+        return self._index.path
 
     def index(self) -> Index:
         """Raises IntegrityError when there are blobs and no index, which no crash of ours brings about."""
-        try:
-            raw = read_plain(self.index_path, _INDEX_LIMIT)
-        except FileNotFoundError:
-            if any(True for _ in self.blobs.digests()):
-                raise IntegrityError(f"{self.index_path} is gone", hint=_REPAIR) from None
-            return Index.build(())
-        except OSError as error:
-            raise from_os_error(error, "read index") from error
-        try:
-            return Index.parse(raw, str(self.index_path), limit=_INDEX_LIMIT)
-        except InvalidArtifact as error:
-            raise InvalidArtifact(error.message, hint=_REPAIR) from None
+        found = self._index.read()
+        if found is not None:
+            return found
+        if self.blobs.any():
+            raise IntegrityError(f"{self._index.path} is gone", hint=REPAIR)
+        return Index.build(())
+
+    def last_index(self) -> Index | None:
+        """The index as mrpack wrote it last, whatever became of it."""
+        return self._index.read_copy()
 
     def update(self, change: Callable[[tuple[Descriptor, ...]], Sequence[Descriptor]]) -> None:
         """Replace the entries of the index under its lock; `change` is called once with the current ones.
@@ -112,27 +109,27 @@ class OciLayout:
                 entries = tuple(change(index.manifests))
                 self.blobs.sync_names()
                 if entries != index.manifests:
-                    self._replace_index(Index.build(entries, index.annotations).raw)
+                    self._index.replace(Index.build(entries, index.annotations))
         except OSError as error:
             raise from_os_error(error, "write index") from error
 
-    def _replace_index(self, raw: bytes) -> None:
-        self._write("index.json", raw)
-        # The names in it stand nowhere else, and other tools write it too.
-        with contextlib.suppress(OSError):
-            self._write(LAST_INDEX, raw)
+    def restore(self, entries: Sequence[Descriptor] | None) -> None:
+        """Make a damaged folder a layout again, with these entries if any are given. Inside `alone`."""
+        try:
+            with locked(self.root / ".lock"):
+                self._write_version()
+                self.blobs.sync_names()
+                if entries is not None:
+                    self._index.replace(Index.build(entries))
+        except OSError as error:
+            raise from_os_error(error, f"restore layout {self.root}") from error
 
-    def drop_leftovers(self, *, dry_run: bool = False) -> int:
-        """Remove what operations that no longer run have left; the bytes freed. Inside `collecting`."""
+    def drop_leftovers(self) -> None:
+        """Remove what operations that no longer run have left. Inside `alone`. Raises OSError."""
         with locked(self.root / ".lock"):  # no index is being written
-            freed = 0
-            for path, size in self.blobs.leftovers():
-                freed += size
-                if not dry_run:
-                    path.unlink(missing_ok=True)
-            if not dry_run:
-                self.blobs.sweep_notes()
-        return freed
+            for path, _ in self.blobs.leftovers():
+                path.unlink(missing_ok=True)
+            self.blobs.sweep_notes()
 
     # The port.
 
@@ -220,11 +217,17 @@ class OciLayout:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Bracket for removing content: alone on the layout, and what the index says is on disk.
+        """Bracket for removing content, as `alone`, in a layout that is sound or new."""
+        self.prepare()
+        with self.alone():
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes, and what the index says is on disk.
 
         Raises HostRefused when an operation is running.
         """
-        self.prepare()
         with contextlib.ExitStack() as held:
             if not self._lock_content(held, shared=False):
                 raise HostRefused(

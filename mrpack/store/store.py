@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mrpack.content.artifacts import read_model
-from mrpack.content.copy import read_document
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, from_os_error
 from mrpack.model.artifact import ModelArtifact
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import decode_object, encode
-from mrpack.oci.manifest import Index
-from mrpack.oci.mediatypes import OCTET_STREAM
 from mrpack.oci.reference import Reference, ReferenceDefaults
 from mrpack.store.bundle import Bundle, build_bundle
+from mrpack.store.checkup import Damage, all_blobs, closure, find_problems
 from mrpack.store.durable import read_plain, write_atomic
-from mrpack.store.layout import REF_NAME, OciLayout, verify_stream
+from mrpack.store.layout import REF_NAME, OciLayout
 from mrpack.store.names import StoredModel, find_model
+from mrpack.store.repair import Repaired, repair_layout
 from mrpack.store.unpacked import UnpackedArchives
 
 STORE_VERSION: Final = 1
 _VERSION_LIMIT: Final = 64 * 1024
-# Blobs hashed at once: more disks than this feed few machines.
-_JOBS_LIMIT: Final = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Damage:
-    """A blob that is not what its name says, or is missing, and the references that need it."""
-
-    digest: Digest
-    problem: str
-    references: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +49,18 @@ class Collected:
 class Store:
     """Models of one user. `home` is created on the first write; reading works on a read-only disk."""
 
-    def __init__(self, home: Path, defaults: ReferenceDefaults | None = None) -> None:
+    def __init__(
+        self, home: Path, defaults: ReferenceDefaults | None = None, *, lenient: bool = False
+    ) -> None:
+        """`lenient`, for `repair`: takes a store whose own small files are broken."""
         self.home = home
         self.defaults = defaults or ReferenceDefaults()
-        self.layout = OciLayout(home / "store")
+        self.layout = OciLayout(home / "store", lenient=lenient)
         self._unpacked = UnpackedArchives(home / "unpacked")
         self._version_path = self.layout.root / "mrpack-store.json"
-        self._check_version()
+        self._check_version(lenient=lenient)
 
-    def _check_version(self) -> bool:
+    def _check_version(self, *, lenient: bool = False) -> bool:
         """False when there is no store yet. Raises InvalidArtifact for one that a newer mrpack made."""
         try:
             version = decode_object(read_plain(self._version_path, _VERSION_LIMIT), "version").get("version")
@@ -79,6 +68,10 @@ class Store:
             return False
         except OSError as error:
             raise from_os_error(error, f"open {self.layout.root}") from error
+        except InvalidArtifact as error:
+            if lenient:
+                return False
+            raise InvalidArtifact(error.message, hint="`mrpack repair` writes it again") from None
         if version != STORE_VERSION:
             raise InvalidArtifact(
                 f"store version {version!r}; this mrpack knows {STORE_VERSION}",
@@ -93,10 +86,10 @@ class Store:
         with self.layout.operation():
             # Looked at again: a server runs for months, and another mrpack may have upgraded the store.
             if not self._check_version():
-                self.note_version()
+                self._note_version()
             yield self.layout
 
-    def note_version(self) -> None:
+    def _note_version(self) -> None:
         try:
             note = encode({"version": STORE_VERSION})
             write_atomic(self._version_path, note, ingest=self.layout.blobs.ingest_folder)
@@ -172,17 +165,6 @@ class Store:
         self.layout.blobs.open(descriptor.digest, descriptor.size).close()
         return self.layout.blobs.path(descriptor.digest)
 
-    def closure(self, manifest: Descriptor) -> dict[Digest, Descriptor]:
-        """The manifest and all that it names, through indexes. Raises when one of them cannot be read."""
-        found = {manifest.digest: manifest}
-        _, document = read_document(self.layout, manifest)
-        if isinstance(document, Index):
-            for child in document.manifests:
-                found.update(self.closure(child))
-        else:
-            found.update((blob.digest, blob) for blob in document.blobs)
-        return found
-
     # Care.
 
     def verify(self, models: list[StoredModel] | None = None, *, jobs: int | None = None) -> list[Damage]:
@@ -194,43 +176,30 @@ class Store:
         names: dict[Digest, list[str]] = {}
         for model in self.models() if models is None else models:
             try:
-                closure = self.closure(model.manifest)
+                wanted = closure(self.layout, model.manifest)
             except MrpackError:
-                closure = {model.manifest.digest: model.manifest}
-            for digest, descriptor in closure.items():
+                wanted = {model.manifest.digest: model.manifest}
+            for digest, descriptor in wanted.items():
                 needed[digest] = descriptor
                 names.setdefault(digest, []).append(str(model.reference))
         if models is None:
-            for blob in self._all_blobs():
+            for blob in all_blobs(self.layout):
                 needed.setdefault(blob.digest, blob)
-        with ThreadPoolExecutor(max_workers=jobs or min(_JOBS_LIMIT, os.cpu_count() or 1)) as pool:
-            problems = pool.map(self._problem, needed.values())
         return [
             Damage(digest=digest, problem=problem, references=tuple(names.get(digest, ())))
-            for digest, problem in zip(needed, problems, strict=True)
-            if problem is not None
+            for digest, problem in find_problems(self.layout, needed.values(), jobs=jobs).items()
         ]
 
-    def _all_blobs(self) -> list[Descriptor]:
-        try:
-            found = list(self.layout.blobs.digests())
-        except OSError as error:
-            raise from_os_error(error, "list blobs") from error
-        return [
-            Descriptor(media_type=OCTET_STREAM, digest=digest, size=status.st_size)
-            for digest, status in found
-        ]
-
-    def _problem(self, descriptor: Descriptor) -> str | None:
-        try:
-            verify_stream(self.layout.fetch(descriptor), descriptor)
-        except MrpackError as error:
-            return error.message
-        return None
+    def repair(self, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
+        """As `repair_layout`. Open the store with `lenient` for it."""
+        repaired = repair_layout(self.layout, dry_run=dry_run, jobs=jobs)
+        if not dry_run:
+            self._note_version()
+        return repaired
 
     def usage(self) -> Usage:
         live = self._live()
-        present = self._all_blobs()
+        present = all_blobs(self.layout)
         try:
             partial = sum(size for _, size in self.layout.blobs.leftovers())
         except OSError as error:
@@ -246,7 +215,7 @@ class Store:
         """Raises when a manifest cannot be read: what it names must not be taken for garbage."""
         live: set[Digest] = set()
         for entry in self.layout.index().manifests:
-            live.update(self.closure(entry.plain()))
+            live.update(closure(self.layout, entry.plain()))
         return live
 
     def collect(self, *, dry_run: bool = False) -> Collected:
@@ -254,17 +223,18 @@ class Store:
 
         Raises HostRefused while another process writes to the store.
         """
-        with self.layout.collecting():
+        with self.reading() if dry_run else self.layout.collecting():
             live = self._live()
-            dead = [blob for blob in self._all_blobs() if blob.digest not in live]
+            dead = [blob for blob in all_blobs(self.layout) if blob.digest not in live]
             freed = sum(blob.size for blob in dead)
             try:
+                freed += sum(size for _, size in self.layout.blobs.leftovers())
                 if not dry_run:
                     for blob in dead:
                         self.layout.blobs.remove(blob.digest)
+                    self.layout.drop_leftovers()
                     self._drop_bundles(live)
                     self._unpacked.drop_all_but(live)
-                freed += self.layout.drop_leftovers(dry_run=dry_run)
             except OSError as error:
                 raise from_os_error(error, "collect garbage") from error
         return Collected(digests=tuple(blob.digest for blob in dead), freed=freed)

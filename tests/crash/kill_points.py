@@ -6,6 +6,7 @@ python -m tests.crash.kill_points [--operation pull] [--every 5]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,43 @@ def kill_everywhere(
                 break
             yield f"{operation.name}: {call} {number}", check_aftermath(world, zygote, operation)
             number += every
+
+
+def kill_repair(
+    world: World, zygote: Zygote, *, every: int = 1, first: int = 1
+) -> Iterator[tuple[str, list[str]]]:
+    """The same for the operation that starts with a broken store: no index, and a blob with a wrong bit."""
+    operation = Operation("repair", ("repair",), "used", frozenset({"docker.io/team/old:v1"}))
+    for call in CALLS:
+        number = first
+        while True:
+            world.reset(operation.start)
+            _damage(world)
+            traced = inject(
+                zygote.begin(arguments_of(operation)),
+                world.folder / "strace.log",
+                call,
+                number,
+                "signal=KILL",
+            )
+            if not traced.was_killed:
+                break
+            again = zygote.mrpack(*arguments_of(operation))
+            problems = [] if again.code == 0 else [f"a repetition fails: {again}"]
+            if set(invariants.tags(world.home)) != operation.end:
+                problems.append(f"the names are {invariants.tags(world.home)}")
+            yield f"repair: {call} {number}", [*problems, *invariants.check_store(world.home)]
+            number += every
+
+
+def _damage(world: World) -> None:
+    store = world.home / "store"
+    (store / "index.json").unlink()
+    digest = hashlib.sha256(world.model("gone").read_bytes()).hexdigest()
+    blob = store / "blobs" / "sha256" / digest
+    content = blob.read_bytes()
+    blob.unlink()  # it is a link to the model file
+    blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def check_aftermath(world: World, zygote: Zygote, operation: Operation) -> list[str]:
@@ -74,6 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for problem in problems:
                     print(f"{point}: {problem}", flush=True)
             print(f"{name}: {points - begun} kill points", flush=True)
+        if not options.operation or "repair" in options.operation:
+            for point, problems in kill_repair(world, zygote, every=options.every):
+                points += 1
+                failures += bool(problems)
+                for problem in problems:
+                    print(f"{point}: {problem}", flush=True)
     print(f"{points} kill points, {failures} with problems")
     return 1 if failures else 0
 

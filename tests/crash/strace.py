@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,15 @@ class Tracer:
         line = self._process.stderr.readline()
         assert "attached" in line, line
 
+    def go_until_stopped(self) -> bool:
+        """Let it begin; true when a signal stopped it, false when it ended."""
+        self._running.go()
+        while "--- stopped by SIGSTOP ---" not in self._log.read_text():
+            if self._process.poll() is not None:
+                return False
+            time.sleep(0.001)
+        return True
+
     def wait(self) -> Traced:
         ended = self._running.wait()
         self._process.communicate(timeout=60)
@@ -88,12 +98,13 @@ def record(running: Running, log: Path, *options: str) -> Traced:
     return Tracer(running, log, "-xx", "-s", "16777216", "-e", f"trace={calls}", *options).wait()
 
 
-def is_stopped(pid: int) -> bool:
-    try:
-        status = (Path("/proc") / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] in {"T", "t"}
+def stop_at(running: Running, log: Path, call: str, number: int) -> Tracer | None:
+    """Started, and stopped (SIGCONT lets it go on) at its `number`th `call`; None: it has ended before."""
+    tracer = Tracer(running, log, "-e", f"trace={call}", "-e", f"inject={call}:signal=STOP:when={number}")
+    if tracer.go_until_stopped():
+        return tracer
+    tracer.wait()
+    return None
 
 
 def missing() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
+# unistd.h of each architecture.
+_FLOCK = {"x86_64": "73", "aarch64": "32"}
 MRPACK = "mrpack.cli.main:_run"
 # What the commands import when they are called: not to be opened again in every fork.
 MODULES = (
@@ -60,6 +63,10 @@ class Running:
         self._zygote.send("go")
         self._went = True
         return self
+
+    def settle(self) -> None:
+        """Until it has ended, or waits for a lock that somebody has."""
+        wait_until(lambda: _has_ended(self.pid) or _waits_for_lock(self.pid), "a process to end or to wait")
 
     def kill(self) -> Ended:
         os.kill(self.pid, 9)
@@ -129,9 +136,8 @@ class Zygote:
         return line.rstrip("\n")
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        """At the end of its standard input it ends."""
+        self._process.communicate(timeout=30)
 
     def __enter__(self) -> Self:
         return self
@@ -227,6 +233,22 @@ def lie_about_locks() -> None:
     import fcntl
 
     fcntl.flock = lambda _handle, _kind: None
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _waits_for_lock(pid: int) -> bool:
+    """By the number of the system call it is in, which is flock's."""
+    try:
+        call = (Path("/proc") / str(pid) / "syscall").read_text().split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return call == _FLOCK.get(platform.machine())
 
 
 def wait_until(condition, what: str, limit_s: float = 60) -> None:

@@ -1,0 +1,153 @@
+"""Disks that are full, out of inodes, or have a limit on files: 20 levels of each.
+
+python -m tests.crash.full_disk
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.crash import invariants
+from tests.crash.namespace import mount, run_inside, unmount
+from tests.crash.world import LARGE, Operation, World, arguments_of, open_world
+from tests.crash.zygote import Ended, Zygote
+
+LEVELS = 20
+# Room for a model and what is written beside it.
+_ENOUGH = LARGE + 200_000
+_DISK = 4 * 1024 * 1024
+_INODES = 200
+# Of the inodes an operation needs: folders, locks, blobs, index.
+_INODES_NEEDED = 24
+_OLD = "docker.io/team/old:v1"
+# What goes to standard error is a file too.
+_LINE = 500
+# HostRefused.
+_FAILED = 8
+
+
+def limited(arguments: list[str], limit: int) -> int:
+    """mrpack, where no file may grow over `limit` bytes. For a zygote."""
+    from mrpack.cli.main import _run
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    return _run(arguments)
+
+
+def fill_disks(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]]]:
+    """`world.home` is made a disk of its own, again and again."""
+    for operation in (world.operations()["pull"], world.operations()["package"]):
+        for level in range(LEVELS):
+            free = _ENOUGH * level // (LEVELS - 1)
+            filler = _start(world, f"size={_DISK}")
+            _fill(filler, free)
+            yield f"{operation.name}, {free} bytes free", list(_check(world, zygote, operation, filler))
+        for level in range(LEVELS):
+            free = _INODES_NEEDED * level // (LEVELS - 1)
+            filler = _start(world, f"size={_DISK},nr_inodes={_INODES}")
+            _use_up(filler, free)
+            yield f"{operation.name}, {free} inodes free", list(_check(world, zygote, operation, filler))
+        for level in range(LEVELS):
+            limit = _LINE + _ENOUGH * level // (LEVELS - 1)
+            filler = _start(world, f"size={_DISK}")
+            running = zygote.begin(arguments_of(operation), limit, function="tests.crash.full_disk:limited")
+            problems = list(_check_failed(world, operation, running.wait()))
+            yield f"{operation.name}, files of {limit} bytes", [*problems, *_repeat(world, zygote, operation)]
+    filler = _start(world, f"size={_DISK}")
+    _fill(filler, 0)
+    yield "rm on a full disk", list(_check_rm(world, zygote))
+
+
+def _start(world: World, options: str) -> Path:
+    """A fresh disk with a store of one model; where its filler goes."""
+    if world.home.is_mount():
+        unmount(world.home)
+    world.reset("nothing")
+    world.home.mkdir()
+    mount("-t", "tmpfs", "-o", options, "none", str(world.home))
+    world.refill("used")
+    filler = world.home / "filler"
+    filler.mkdir()
+    return filler
+
+
+def _fill(filler: Path, free: int) -> None:
+    status = os.statvfs(filler)
+    size = max(0, status.f_bavail * status.f_frsize - free)
+    with (filler / "bytes").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _use_up(filler: Path, free: int) -> None:
+    for number in range(os.statvfs(filler).f_favail - free):
+        (filler / str(number)).touch()
+
+
+def _check(world: World, zygote: Zygote, operation: Operation, filler: Path) -> Iterator[str]:
+    yield from _check_failed(world, operation, zygote.mrpack(*arguments_of(operation)))
+    for path in list(filler.iterdir()):
+        path.unlink()
+    yield from _repeat(world, zygote, operation)
+
+
+def _check_failed(world: World, operation: Operation, ended: Ended) -> Iterator[str]:
+    """One clear line, nothing half-done to be seen, and no space taken by what failed."""
+    tags = set(invariants.tags(world.home))
+    yield from invariants.check_store(world.home)
+    if _OLD not in tags:
+        yield f"{_OLD} is gone"
+    if ended.code == 0:
+        if not operation.end <= tags:
+            yield "success without a model"
+        return
+    if ended.code != _FAILED or not ended.err.startswith("mrpack: ") or ended.err.count("\n") != 1:
+        yield f"exit code {ended.code}: {ended.err}"
+    if "space" not in ended.err and "bytes" not in ended.err and "large" not in ended.err:
+        yield f"does not say what is missing: {ended.err}"
+    yield from (f"{path.name} takes space" for path in invariants.leftovers(world.home))
+
+
+def _repeat(world: World, zygote: Zygote, operation: Operation) -> Iterator[str]:
+    again = zygote.mrpack(*arguments_of(operation))
+    if again.code != 0:
+        yield f"a repetition with enough space fails: {again}"
+    yield from invariants.check_store(world.home)
+
+
+def _check_rm(world: World, zygote: Zygote) -> Iterator[str]:
+    """What else should a user do about it?"""
+    ended = zygote.mrpack("rm", _OLD)
+    if ended.code != 0:
+        yield f"rm fails: {ended}"
+    if invariants.tags(world.home):
+        yield "rm left the name"
+    yield from invariants.check_store(world.home)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    if not parser.parse_args(arguments).inside:
+        done = run_inside("tests.crash.full_disk", [])
+        print(done.stdout, done.stderr, sep="")
+        return done.returncode
+    levels = failures = 0
+    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
+        for level, problems in fill_disks(world, zygote):
+            levels += 1
+            failures += bool(problems)
+            for problem in problems:
+                print(f"{level}: {problem}", flush=True)
+        unmount(world.home)
+    print(f"{levels} levels, {failures} with problems")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

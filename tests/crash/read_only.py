@@ -1,0 +1,83 @@
+"""A store on a read-only disk: what reads works, what writes says so in one line.
+
+python -m tests.crash.read_only
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.crash.namespace import mount, run_inside, unmount
+from tests.crash.world import World, open_world
+from tests.crash.zygote import Zygote
+
+_OLD = "team/old:v1"
+# HostRefused.
+_FAILED = 8
+
+
+def use_read_only(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]]]:
+    """Each command and what was wrong with it."""
+    world.reset("used")
+    assert zygote.mrpack("resolve", _OLD).code == 0
+    mount("--bind", str(world.home), str(world.home))
+    mount("-o", "remount,bind,ro", str(world.home))
+    works = (
+        ("list",),
+        ("inspect", _OLD),
+        ("verify",),
+        ("df",),
+        ("resolve", _OLD),
+        ("gc", "--dry-run"),
+        ("repair", "--dry-run"),
+        ("push", _OLD, f"{world.registry}/team/pushed:v1"),
+        ("copy", f"oci:{world.home}/store:docker.io/{_OLD}", f"oci:{world.folder}/elsewhere"),
+    )
+    fails = (
+        ("pull", world.remote),
+        ("package", str(world.model("new")), "team/new:v1"),
+        ("tag", _OLD, "team/alias:v1"),
+        ("rm", _OLD),
+        ("gc",),
+    )
+    try:
+        for arguments in works:
+            yield arguments[0], list(_check(zygote, arguments, 0))
+        for arguments in fails:
+            yield arguments[0], list(_check(zygote, arguments, _FAILED))
+    finally:
+        unmount(world.home)
+
+
+def _check(zygote: Zygote, arguments: tuple[str, ...], code: int) -> Iterator[str]:
+    ended = zygote.mrpack(*arguments)
+    if ended.code != code:
+        yield f"exit code {ended.code}: {ended.err}"
+    elif code and "no permission" not in ended.err.splitlines()[-1]:
+        yield f"says {ended.err}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    if not parser.parse_args(arguments).inside:
+        done = run_inside("tests.crash.read_only", [])
+        print(done.stdout, done.stderr, sep="")
+        return done.returncode
+    commands = failures = 0
+    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
+        for command, problems in use_read_only(world, zygote):
+            commands += 1
+            failures += bool(problems)
+            for problem in problems:
+                print(f"{command}: {problem}", flush=True)
+    print(f"{commands} commands, {failures} with problems")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
