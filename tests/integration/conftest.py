@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from mrpack.registry import (
     RegistrySettings,
     Secret,
 )
+from tests.demands import demand
 from tests.fakes.certificates import make_authority
 from tests.fakes.distribution import PROGRAM, Distribution
 from tests.fakes.token_server import ISSUER, SERVICE, TokenServer
@@ -42,11 +42,7 @@ class Registry:
 @pytest.fixture(scope="session")
 def docker_registry() -> None:
     """Every test on a real registry asks for this: absent programs are loud, and fatal in CI."""
-    if PROGRAM is None:
-        message = "docker-registry is not installed: the tests on real registries did NOT run"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    demand("" if PROGRAM else "docker-registry is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mrpack_runtime.engines import engines
+from tests.demands import demand
 from tests.documented_keys import checked
 from tests.fakes.gateway import HOST
 from tests.fakes.tiny_gguf import ANSWER
@@ -37,8 +38,7 @@ def example(mrpack: Mrpack, name: str, *arguments: str | Path) -> Done:
 @pytest.fixture
 def served(mrpack: Mrpack, tiny_model: Path) -> Iterator[str]:
     """The address of a gateway that has what examples/library.py packaged."""
-    if not engines()["llama.cpp"].installations(HOST):
-        pytest.skip("llama.cpp is not installed")
+    demand("" if engines()["llama.cpp"].installations(HOST) else "llama.cpp is not installed")
     made = example(mrpack, "library.py", tiny_model, "--name", "team/tiny:v1")
     assert made.code == 0, made
     process = mrpack.start("serve", "--port", "0", "--threads", "1", "--json")

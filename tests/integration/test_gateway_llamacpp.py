@@ -15,6 +15,7 @@ import pytest
 from mrpack_runtime.engine import TcpEndpoint
 from mrpack_runtime.engines import engines
 from mrpack_runtime.upstream import Upstream
+from tests.demands import demand
 from tests.fakes.gateway import DEADLINE_S, HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov
 from tests.program import Mrpack
@@ -28,8 +29,7 @@ QUESTION = [{"role": "user", "content": "Who are you?"}]
 @asynccontextmanager
 async def llama(folder: Path, **options: object) -> AsyncIterator[tuple[Running, openai.AsyncOpenAI]]:
     engine = engines()["llama.cpp"]
-    if not engine.installations(HOST):
-        pytest.skip("llama.cpp is not installed")
+    demand("" if engine.installations(HOST) else "llama.cpp is not installed")
     async with gateway(folder, engine, models=(), settings='{"context_size": 512}') as g:
         g.library.add(NAME, write_markov(folder).read_bytes())
         endpoint = g.client.endpoint

@@ -11,7 +11,7 @@ import os
 import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from mrpack_runtime.quirks import QUIRKS
 from mrpack_runtime.select import choose_engine
+from tests.demands import demand
 from tests.fakes.llama_cpp_python import ensure_environment
 from tests.fakes.tiny_gguf import (
     ADAPTED_ANSWER,
@@ -142,24 +143,29 @@ async def ready(process: EngineProcess) -> None:
         raise
 
 
+def _probe(environments: Sequence[Path] = ()) -> HostFacts:
+    """`MRPACK_TEST_LLAMA_SERVER` names a llama-server that is not on PATH."""
+    programs = {"llama-server": Path(path)} if (path := os.environ.get("MRPACK_TEST_LLAMA_SERVER")) else {}
+    return probe_host({"PATH": os.environ["PATH"]}, programs=programs, engine_environments=environments)
+
+
+def _found(host: HostFacts) -> set[str]:
+    return {installation.launcher for installation in llamacpp.ENGINE.installations(host)}
+
+
+# Nothing installs a llama-server for us: it is tried where there is one. The other two always are.
 LAUNCHERS = (
-    pytest.param("native"),
-    pytest.param("wheel"),
-    pytest.param("xllamacpp"),
+    *sorted(_found(_probe()) & {"native", "wheel"}),
+    "xllamacpp",
     pytest.param("llama-cpp-python", marks=pytest.mark.slow),
 )
 
 
 @pytest.fixture(params=LAUNCHERS)
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    """`MRPACK_TEST_LLAMA_SERVER` names a llama-server that is not on PATH."""
     launcher = request.param
-    programs = {"llama-server": Path(path)} if (path := os.environ.get("MRPACK_TEST_LLAMA_SERVER")) else {}
-    environments = [ensure_environment()] if launcher == "llama-cpp-python" else []
-    host = probe_host({"PATH": os.environ["PATH"]}, programs=programs, engine_environments=environments)
-    found = {installation.launcher for installation in llamacpp.ENGINE.installations(host)}
-    if launcher not in found:
-        pytest.skip(f"llama.cpp is not installed as {launcher} here")
+    host = _probe([ensure_environment()] if launcher == "llama-cpp-python" else [])
+    demand("" if launcher in _found(host) else f"llama.cpp is not installed as {launcher}")
     return Setup(launcher, host, tmp_path_factory.mktemp("r") / "e")
 
 
