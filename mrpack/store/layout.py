@@ -201,10 +201,14 @@ class OciLayout:
 
     @contextlib.contextmanager
     def operation(self) -> Iterator[None]:
-        """Bracket for writers: content without a reference is not collected while one is open."""
+        """Bracket for writers: content without a reference is not collected while one is open.
+
+        Raises IntegrityError, InvalidArtifact: the index is broken, which is better known before a download.
+        """
         self.prepare()
         with contextlib.ExitStack() as held:
             self._lock_content(held, shared=True)
+            self.index()
             yield
 
     @contextlib.contextmanager

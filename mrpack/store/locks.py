@@ -35,7 +35,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
     """
     # A store that cannot be written to can still be shared.
     access = os.O_RDONLY if shared else os.O_RDWR
-    handle = os.open(path, access | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, access | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     with contextlib.ExitStack() as held:
         held.callback(os.close, handle)
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

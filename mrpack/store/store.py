@@ -11,7 +11,7 @@ from typing import Final
 
 from mrpack.content.artifacts import read_model
 from mrpack.digest import Digest
-from mrpack.errors import InvalidArtifact, MrpackError, from_os_error
+from mrpack.errors import InvalidArtifact, MrpackError, NotFound, from_os_error
 from mrpack.model.artifact import ModelArtifact
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import decode_object, encode
@@ -191,7 +191,9 @@ class Store:
         ]
 
     def repair(self, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
-        """As `repair_layout`. Open the store with `lenient` for it."""
+        """As `repair_layout`. Open the store with `lenient` for it. Raises NotFound when there is none."""
+        if not self.layout.root.is_dir():
+            raise NotFound(f"no store in {self.home}")
         repaired = repair_layout(self.layout, dry_run=dry_run, jobs=jobs)
         if not dry_run:
             self._note_version()

@@ -51,9 +51,9 @@ def unpack(
 ) -> tuple[ArtifactFile, ...]:
     """The archive's files under their paths in `folder`, which nobody else may use; `source` is its blob.
 
-    The files are read-only and not synced; their descriptors have digests computed on the way. At most
-    `limit` bytes, and at most a hundred times the blob's size, are unpacked. Closes `source`. When the
-    archive is refused, none of its files is in `folder`.
+    The files are read-only and synced (their names are not); their descriptors have digests computed on the
+    way. At most `limit` bytes, and at most a hundred times the blob's size, are unpacked. Closes `source`.
+    When the archive is refused, none of its files is in `folder`.
 
     Raises:
         InvalidArtifact: links, devices, unsafe or clashing names, too much of anything, a malformed archive.
@@ -162,6 +162,8 @@ def _write(reader: TarReader, path: str, file: Path, buffer: memoryview) -> _Sta
             size += count
             while chunk:
                 chunk = chunk[os.write(handle, chunk) :]
+        # They are looked at again by their sizes alone, which a power loss may leave without the bytes.
+        os.fsync(handle)
     finally:
         os.close(handle)
     return _Staged(path, file, size, Digest("sha256", digest.hexdigest()), head[:HEAD_SIZE])

@@ -25,7 +25,9 @@ _WORK = "tests.crash.random_work:work_until_killed"
 _KILLED = -9
 
 
-def kill_again_and_again(folder: Path, rounds: int, seed: int = 0) -> Iterator[list[str]]:
+def kill_again_and_again(
+    folder: Path, rounds: int, *, seed: int = 0, no_flock: bool = False
+) -> Iterator[list[str]]:
     """What each round broke. The store goes on from round to round, with all that the dead left in it."""
     chance = random.Random(seed)
     with open_world(folder) as (world, zygote, _registry), ExitStack() as stack:
@@ -33,7 +35,7 @@ def kill_again_and_again(folder: Path, rounds: int, seed: int = 0) -> Iterator[l
         for number in range(4, 7):
             write_model(world.model(f"more{number}"), number, SMALL * number)
         workers = [
-            stack.enter_context(Zygote(folder / f"worker{number}", environment_of(world)))
+            stack.enter_context(Zygote(folder / f"worker{number}", environment_of(world), no_flock=no_flock))
             for number in range(2)
         ]
         for round_ in range(rounds):
@@ -67,10 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-flock", action="store_true", help="every lock is granted to everybody")
     options = parser.parse_args(arguments)
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
-        rounds = kill_again_and_again(Path(folder), options.rounds, options.seed)
+        rounds = kill_again_and_again(
+            Path(folder), options.rounds, seed=options.seed, no_flock=options.no_flock
+        )
         for number, problems in enumerate(rounds, 1):
             failures += bool(problems)
             for problem in problems:

@@ -61,7 +61,9 @@ def lose_power(world: World, zygote: Zygote, operation: Operation, kill: str = "
     return states, problems
 
 
-def kills(world: World, zygote: Zygote, operation: Operation) -> Iterator[tuple[int, list[str]]]:
+def kills(
+    world: World, zygote: Zygote, operation: Operation, *, every: int = 1
+) -> Iterator[tuple[int, list[str]]]:
     """The same for a run after a killed one, for every kill that matters."""
     for call in _KILLS:
         number = 1
@@ -70,7 +72,7 @@ def kills(world: World, zygote: Zygote, operation: Operation) -> Iterator[tuple[
             if not states:
                 break
             yield states, problems
-            number += 1
+            number += every
 
 
 def _disk(world: World) -> Disk:

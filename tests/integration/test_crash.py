@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -89,15 +88,15 @@ def test_no_name_outlives_its_bytes_when_power_fails(name: str, stage: Stage, tr
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_nor_when_it_fails_after_a_kill(name: str, stage: Stage, tracing: None) -> None:
     world, zygote = stage
-    runs = list(itertools.islice(kills(world, zygote, world.operations()[name]), 0, None, 1))
+    runs = list(kills(world, zygote, world.operations()[name], every=3))
     assert [problem for _, problems in runs for problem in problems] == []
-    assert len(runs) > 3
+    assert len(runs) >= 3
 
 
 def test_gc_and_writers_may_meet_anywhere(stage: Stage, tracing: None, tmp_path: Path) -> None:
     world, zygote = stage
     with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
-        assert wrong(interleave(world, (zygote, beside), every=9), at_least=40) == []
+        assert wrong(interleave(world, (zygote, beside), every=13), at_least=30) == []
 
 
 def test_random_kills_of_two_processes_break_nothing(tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_random_kills_of_two_processes_break_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("no_flock", [False, True], ids=["locks", "locks_that_lie"])
 def test_a_crowd_loses_no_name_and_no_byte(no_flock: bool, tmp_path: Path) -> None:
-    assert crowd(tmp_path, processes=8, steps=20, no_flock=no_flock) == []
+    assert crowd(tmp_path, processes=8, steps=40, no_flock=no_flock) == []
 
 
 @pytest.mark.parametrize("program", [full_disk, read_only])

@@ -1,0 +1,215 @@
+"""Stores that somebody prepared, files that somebody changes, and disks without links."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mrpack.content.copy import copy
+from mrpack.content.memory import MemoryTarget
+from mrpack.digest import BytesSource, Digest
+from mrpack.errors import HostRefused, IntegrityError, MrpackError, NotFound, TransferError
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.manifest import Manifest
+from mrpack.store.layout import OciLayout
+from mrpack.store.store import Store
+
+WEIGHTS = b"weights" * 1000
+DIGEST = Digest.of(WEIGHTS)
+BLOB = Descriptor(media_type="application/vnd.docker.ai.gguf.v3", digest=DIGEST, size=len(WEIGHTS))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+def model() -> tuple[MemoryTarget, Manifest]:
+    memory = MemoryTarget()
+    raw = {
+        "config": {"format": "gguf"},
+        "descriptor": {},
+        "rootfs": {"type": "rootfs", "diff_ids": [str(DIGEST)]},
+    }
+    config = memory.add("application/vnd.docker.ai.model.config.v0.1+json", json.dumps(raw).encode())
+    manifest = Manifest.build(config=config, layers=[memory.add(BLOB.media_type, WEIGHTS)])
+    memory.push_manifest(manifest.descriptor, manifest.raw, "model")
+    return memory, manifest
+
+
+def fill(store: Store) -> Descriptor:
+    memory, _ = model()
+    with store.operation() as layout:
+        return copy(memory, "model", layout, "docker.io/ai/m:latest")
+
+
+def use_everything(store: Store) -> Iterator[MrpackError | None]:
+    """Every kind of use, as far as it gets."""
+    uses: tuple[Callable[[], object], ...] = (
+        lambda: Store(store.home).models(),
+        lambda: fill(Store(store.home)),
+        lambda: Store(store.home).verify(),
+        lambda: Store(store.home).usage(),
+        lambda: Store(store.home).tag("m", Store(store.home).models()[0].reference),
+        lambda: Store(store.home).bundle(model()[1].descriptor),
+        lambda: Store(store.home).collect(),
+        lambda: Store(store.home, lenient=True).repair(),
+    )
+    for use in uses:
+        try:
+            use()
+        except MrpackError as error:
+            yield error
+        except IndexError:
+            yield None
+        else:
+            yield None
+
+
+PLANTED = (
+    "oci-layout",
+    "index.json",
+    ".last-index.json",
+    "mrpack-store.json",
+    ".lock",
+    ".gc-lock",
+    f"blobs/sha256/{DIGEST.hex}",
+    f"ingest/{DIGEST.hex}.0.part",
+)
+
+
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_neither_followed_nor_waited_for(
+    name: str, what: str, store: Store, tmp_path: Path
+) -> None:
+    fill(store)
+    victim = tmp_path / "victim"
+    victim.write_bytes(WEIGHTS)
+    path = store.layout.root / name
+    path.unlink(missing_ok=True)
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(victim if what == "link" else tmp_path / "nowhere")
+    outcomes = list(use_everything(store))
+    assert len(outcomes) == 8
+    assert victim.read_bytes() == WEIGHTS
+    assert not (tmp_path / "nowhere").exists()
+    blob = store.layout.blobs.path(DIGEST)
+    assert not blob.is_file() or (not blob.is_symlink() and blob.read_bytes() == WEIGHTS)
+
+
+def test_a_folder_of_blobs_elsewhere_is_the_users_own_decision(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    blobs = store.layout.root / "blobs"
+    shutil.move(blobs, tmp_path / "big disk")
+    blobs.symlink_to(tmp_path / "big disk")
+    assert store.verify() == []
+
+
+def test_a_file_behind_a_link_is_adopted_itself(store: Store, tmp_path: Path) -> None:
+    """As Hugging Face's cache keeps them."""
+    (tmp_path / "blob").write_bytes(WEIGHTS)
+    (tmp_path / "model.gguf").symlink_to("blob")
+    store.layout.adopt(BLOB, tmp_path / "model.gguf")
+    blob = store.layout.blobs.path(DIGEST)
+    assert not blob.is_symlink()
+    assert blob.read_bytes() == WEIGHTS
+
+
+def test_a_layout_from_anywhere_is_hashed_before_its_files_are_taken(tmp_path: Path) -> None:
+    memory, manifest = model()
+    foreign = OciLayout(tmp_path / "foreign")
+    copy(memory, "model", foreign, "model")
+    path = foreign.blobs.path(DIGEST)
+    path.unlink()
+    path.write_bytes(WEIGHTS[:-1] + b"?")
+    target = OciLayout(tmp_path / "target")
+    with pytest.raises(TransferError) as caught:
+        copy(foreign, "model", target, "model")
+    assert isinstance(caught.value.cause, IntegrityError)
+    assert not target.blobs.path(DIGEST).exists()
+    with pytest.raises(NotFound):
+        target.resolve("model")
+    assert manifest.descriptor.digest not in {digest for digest, _ in target.blobs.digests()}
+
+
+def test_a_note_on_one_file_says_nothing_of_another(store: Store, tmp_path: Path) -> None:
+    """Of two who package the same bytes from two files, the last one's file is watched."""
+    files = [tmp_path / "one.gguf", tmp_path / "two.gguf"]
+    for number, file in enumerate(files):
+        file.write_bytes(WEIGHTS)
+        os.utime(file, (number, number))
+        store.layout.adopt(BLOB, file)
+        assert store.layout.exists(BLOB)
+    if not store.layout.blobs.path(DIGEST).samefile(files[1]):
+        pytest.skip("this file system gives the store extents of its own")
+    os.utime(files[0], (7, 7))
+    assert store.layout.exists(BLOB)
+    os.utime(files[1], (7, 7))
+    assert not store.layout.exists(BLOB)
+    store.layout.push(BLOB, lambda offset: BytesSource(WEIGHTS[offset:]))
+    assert store.layout.exists(BLOB)
+
+
+def test_a_bundle_whose_blob_was_replaced_is_built_again(store: Store) -> None:
+    manifest = fill(store)
+    path = store.bundle(manifest).main_path
+    blob = store.layout.blobs.path(DIGEST)
+    blob.unlink()
+    path.chmod(0o644)
+    path.write_bytes(b"w" * len(WEIGHTS))
+    fill(store)
+    assert store.bundle(manifest).main_path.read_bytes() == WEIGHTS
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    place = Path("/dev/shm")
+    if not place.is_dir() or place.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second disk here")
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
+
+
+def test_across_disks_a_bundle_is_a_copy_and_is_built_once(store: Store, other_disk: Path) -> None:
+    manifest = fill(store)
+    (store.home / "bundles").symlink_to(other_disk)
+    path = store.bundle(manifest).main_path
+    assert path.read_bytes() == WEIGHTS
+    assert not path.samefile(store.layout.blobs.path(DIGEST))
+    assert path.stat().st_mode & 0o777 == 0o444
+    built = path.stat().st_ino
+    assert store.bundle(manifest).main_path.stat().st_ino == built
+    path.unlink()
+    path.write_bytes(b"w" * len(WEIGHTS))
+    assert store.bundle(manifest).main_path.read_bytes() == WEIGHTS
+
+
+def test_across_disks_a_file_is_copied_and_sealed(store: Store, other_disk: Path) -> None:
+    (other_disk / "model.gguf").write_bytes(WEIGHTS)
+    store.layout.adopt(BLOB, other_disk / "model.gguf")
+    blob = store.layout.blobs.path(DIGEST)
+    assert blob.read_bytes() == WEIGHTS
+    assert blob.stat().st_mode & 0o777 == 0o444
+
+
+def test_a_lost_index_is_not_taken_for_an_empty_one(store: Store) -> None:
+    fill(store)
+    (store.layout.root / "index.json").unlink()
+    with pytest.raises(IntegrityError, match="repair"):
+        store.collect()
+    assert store.layout.blobs.path(DIGEST).exists()
+
+
+def test_an_unwritable_home_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostRefused):
+        fill(Store(tmp_path / "file" / "home"))
