@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from mrpack.model.overrides.common import GENERAL, SAMPLING
 from mrpack.model.overrides.diffusers import DIFFUSERS
+from mrpack.model.overrides.general import GENERAL, SAMPLING
 from mrpack.model.overrides.kinds import Schema
 from mrpack.model.overrides.llamacpp import LLAMACPP
 from mrpack.model.overrides.objects import Tree

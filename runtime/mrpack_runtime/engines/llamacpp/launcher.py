@@ -42,6 +42,6 @@ def spelled(plan: Plan, spelling: str) -> list[tuple[Option, Any]]:
         elif name in plan.asked:
             raise Unsupported(
                 f"llamacpp.{name} is not available with this installation of llama.cpp",
-                hint="`mrpack engines` lists the others",
+                hint="`mrpack status` lists what is installed",
             )
     return found
