@@ -50,7 +50,8 @@ class Pusher(Protocol):
     def push(self, descriptor: Descriptor, open_at: Opener) -> None:
         """Take over a blob. Idempotent; atomic for readers: they see all of it or nothing.
 
-        Without an error the content is here, has the descriptor's size and digest, and (on disk) is synced.
+        Without an error the content is here and has the descriptor's size and digest. On disk its bytes are
+        synced, and its name before anything points to it.
         The pusher opens the source, may open it again at another offset, and closes what it opened.
 
         Raises:
