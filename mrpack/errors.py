@@ -21,16 +21,19 @@ from typing import ClassVar, Literal
 
 
 class MrpackError(Exception):
-    """Root of the tree. `message` says what and where; `hint`, if any, what to try (both one line)."""
+    """Root of the tree. `message` says what and where; `hint`, if any, what to try.
+
+    Both are one line: foreign text in them comes with everything invisible written as escapes.
+    """
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = None if hint is None else one_line(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -145,6 +148,13 @@ class TransferError(MrpackError):
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def one_line(text: str) -> str:
+    """For a terminal or a log: line ends, control and invisible characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def from_os_error(error: OSError, doing: str) -> MrpackError:
