@@ -90,22 +90,32 @@ class _GzipDecoder:
         return output
 
 
-class _Zstandard:
-    """Through the package `zstandard`, which reads from objects with a method `read`.
+class _Readable:
+    """A source as the package `zstandard` reads from it."""
 
-    To it a frame that is cut off just ends; the archive in it then lacks its end mark.
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._input = memoryview(bytearray(BUFFER_SIZE))
+
+    def read(self, size: int) -> bytes:
+        return bytes(self._input[: self._source.readinto(self._input[:size])])
+
+
+class _Zstandard:
+    """Through the package `zstandard`, to which a frame that is cut off just ends.
+
+    The archive in it then lacks its end mark. The stream must not refer to us: it is no part of Python's
+    garbage collection, and with it a window of up to 128 MiB would stay for ever.
     """
 
     def __init__(self, source: ByteSource, where: str, package: Any) -> None:
         self._source = source
         self._where = where
         self._error = package.ZstdError
-        self._input = memoryview(bytearray(BUFFER_SIZE))
         decoder = package.ZstdDecompressor(max_window_size=2**_ZSTD_WINDOW_LOG)
-        self._stream = decoder.stream_reader(self, read_size=BUFFER_SIZE, read_across_frames=True)
-
-    def read(self, size: int) -> bytes:
-        return bytes(self._input[: self._source.readinto(self._input[:size])])
+        self._stream = decoder.stream_reader(
+            _Readable(source), read_size=BUFFER_SIZE, read_across_frames=True
+        )
 
     def readinto(self, buffer: memoryview, /) -> int:
         try:
