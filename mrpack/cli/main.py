@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 import click
 
-from mrpack.errors import MrpackError
+from mrpack.errors import MrpackError, one_line
 from mrpack.version import VERSION
 
 # 128 + SIGINT, as shells report it.
@@ -151,8 +151,7 @@ def _run(arguments: list[str]) -> int:
 def _fail(line: str, code: int, *, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
-    printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
-    click.echo(f"mrpack: {printable}", err=True)
+    click.echo(f"mrpack: {one_line(line)}", err=True)
     return code
 
 
