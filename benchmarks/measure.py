@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -91,6 +91,28 @@ def measure(
     cost = Cost(job, client, *(round(statistics.median(column), 3) for column in zip(*seen, strict=True)))
     print(f"  {client:<18} {cost.wall:7.2f} s wall  {cost.cpu:7.2f} s CPU  {cost.rss:7.0f} MiB", flush=True)
     return cost
+
+
+def measure_rounds(
+    job: str,
+    commands: Mapping[str, Sequence[str]],
+    *,
+    runs: int,
+    before: Callable[[], object],
+    env: dict[str, str],
+) -> list[Cost]:
+    """Medians over rounds in which every client has its turn, so that a busy minute is everybody's."""
+    seen: dict[str, list[tuple[float, float, float]]] = {client: [] for client in commands}
+    for _ in range(runs):
+        for client, command in commands.items():
+            before()
+            seen[client].append(run(command, env))
+    costs = []
+    for client, rows in seen.items():
+        middle = (round(statistics.median(column), 3) for column in zip(*rows, strict=True))
+        costs.append(Cost(job, client, *middle))
+        print(f"  {client:<18} {costs[-1].wall:7.2f} s wall  {costs[-1].cpu:7.2f} s CPU", flush=True)
+    return costs
 
 
 def table(costs: Sequence[Cost], reference: dict[str, str]) -> str:

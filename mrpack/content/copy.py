@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final, Literal
 
-from mrpack.content.ports import Adopter, Fetcher, FileBacked, Mounter, Source, Target
+from mrpack.content.ports import (
+    Adopter,
+    BlobPusher,
+    Composed,
+    Fetcher,
+    FileBacked,
+    Mounter,
+    NoPartsError,
+    PartFetcher,
+    Pouring,
+    Reserver,
+    Source,
+    Target,
+)
 from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report, silent
 from mrpack.digest import ByteSource, read_verified
 from mrpack.errors import InvalidArtifact, MrpackError, TransferError
@@ -18,12 +33,18 @@ from mrpack.oci.manifest import Index, Manifest, parse_document
 
 # Blobs under way at once; containerd and dockerd use 3.
 DEFAULT_JOBS: Final = 3
+# A smaller blob is mostly waiting: for an answer, a token, a sync. Three of them do not fill a line.
+_SMALL: Final = 16 * 1024 * 1024
+_WORKERS_LIMIT: Final = 64
 # An index may hold indexes; nobody nests deeper than two.
 _DEPTH_LIMIT: Final = 4
 
 
 def read_document(source: Fetcher, descriptor: Descriptor) -> tuple[bytes, Manifest | Index]:
     """Fetch, verify and parse a manifest or index (at most 4 MiB)."""
+    composed = source.composed(descriptor) if isinstance(source, Composed) else None
+    if composed is not None:
+        return composed.raw, composed
     stream = source.fetch(descriptor)
     try:
         raw = read_verified(stream, descriptor.digest, descriptor.size, limit=MANIFEST_LIMIT, name="manifest")
@@ -72,24 +93,41 @@ def _copy_document(
         for child in document.manifests:
             _copy_document(source, child, target, None, jobs, report, depth + 1)
     else:
+        if isinstance(target, Reserver):
+            with _failing("destination", "make room for", ref or str(descriptor.digest)):
+                target.reserve(document.blobs)
         report(Planned(document.blobs))
-        _copy_blobs(source, document.blobs, target, jobs, report)
+        copy_blobs(source, document.blobs, target, jobs, report)
     with _failing("destination", "push manifest", ref or str(descriptor.digest)):
         target.push_manifest(descriptor, raw, ref)
 
 
-def _copy_blobs(
-    source: Source, blobs: tuple[Descriptor, ...], target: Target, jobs: int, report: Report
+def copy_blobs(
+    source: Source, blobs: tuple[Descriptor, ...], target: BlobPusher, jobs: int, report: Report
 ) -> None:
     """Largest first, so that the last worker is not left with the longest blob.
 
-    When one fails, the others stop at their next read. An interrupt does not wait for them.
+    Of blobs below 16 MiB more are under way than `jobs`, unless that is 1. When one fails, the others stop at
+    their next read. An interrupt does not wait for them.
     """
     ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
+    large = deque(blob for blob in ordered if blob.size >= _SMALL)
+    small = deque(blob for blob in ordered if blob.size < _SMALL)
     stop = threading.Event()
-    pool = ThreadPoolExecutor(max_workers=max(1, min(jobs, len(ordered))))
+    shares = [(large, small)] * min(jobs, len(ordered))
+    shares += [(small,)] * min(2 * (jobs - 1), len(small), _WORKERS_LIMIT - jobs)
+
+    def work(share: tuple[deque[Descriptor], ...]) -> None:
+        """One future a worker: with one a blob, ten thousand files take 13 MB more."""
+        while not stop.is_set():
+            blob = _taken(share)
+            if blob is None:
+                return
+            _copy_blob(source, blob, target, report, stop)
+
+    pool = ThreadPoolExecutor(max_workers=max(1, len(shares)))
     try:
-        futures = [pool.submit(_copy_blob, source, blob, target, report, stop) for blob in ordered]
+        futures = [pool.submit(work, share) for share in shares]
         done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         stop.set()
         pool.shutdown(cancel_futures=True)
@@ -103,8 +141,16 @@ def _copy_blobs(
             future.result()
 
 
+def _taken(share: tuple[deque[Descriptor], ...]) -> Descriptor | None:
+    """The next blob of the first queue that has one."""
+    for queue in share:
+        with suppress(IndexError):
+            return queue.popleft()
+    return None
+
+
 def _copy_blob(
-    source: Source, blob: Descriptor, target: Target, report: Report, stop: threading.Event
+    source: Source, blob: Descriptor, target: BlobPusher, report: Report, stop: threading.Event
 ) -> None:
     with _failing("destination", "look for blob", str(blob.digest)):
         if target.exists(blob):
@@ -123,17 +169,14 @@ def _copy_blob(
                 report(Finished(blob, Outcome.MOUNTED))
                 return
 
-    broken: list[MrpackError] = []
-
-    def open_at(offset: int) -> ByteSource:
-        with _failing("source", "fetch blob", str(blob.digest)):
-            return _Watched(source.fetch(blob, offset), blob, offset, report, broken, stop)
-
+    opener = _Opener(source, blob, report, stop)
+    if isinstance(source, PartFetcher):
+        opener = _PartOpener(source, source, blob, report, stop)
     try:
         with _failing("destination", "push blob", str(blob.digest)):
-            target.push(blob, open_at)
+            target.push(blob, opener)
     except TransferError as error:
-        if error.cause in broken:
+        if error.cause in opener.broken:
             raise TransferError(
                 error.cause, side="source", operation="read blob", name=str(blob.digest)
             ) from error.cause
@@ -145,43 +188,95 @@ class _StoppedError(MrpackError):
     """Ends a transfer whose copy has failed already; nobody sees it."""
 
 
-class _Watched:
-    """Reports the position of a stream, and notes the failures that are the source's own."""
+class _Opener:
+    """Opens one blob; knows how much of it has moved, and notes the failures that are the source's own."""
+
+    def __init__(self, source: Source, blob: Descriptor, report: Report, stop: threading.Event) -> None:
+        self.broken: list[MrpackError] = []
+        self._source = source
+        self._blob = blob
+        self._report = report
+        self._stop = stop
+        self._position = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, offset: int) -> ByteSource:
+        with self._opening():
+            stream = self._source.fetch(self._blob, offset)
+        self._position = offset
+        return _Watched(stream, self)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        with _failing("source", "fetch blob", str(self._blob.digest)):
+            yield
+
+    def advance(self, count: int) -> None:
+        if self._stop.is_set():
+            raise _StoppedError("stopped, since another blob failed")
+        with self._lock:
+            self._position += count
+            position = self._position
+        self._report(Advanced(self._blob, position))
+
+
+class _PartOpener(_Opener):
+    """Of a source that gives parts."""
 
     def __init__(
         self,
-        inner: ByteSource,
+        source: Source,
+        parts: PartFetcher,
         blob: Descriptor,
-        position: int,
         report: Report,
-        broken: list[MrpackError],
         stop: threading.Event,
     ) -> None:
+        super().__init__(source, blob, report, stop)
+        self._parts = parts
+
+    def open_part(self, start: int, stop: int, *, missing: int, patient: bool) -> ByteSource:
+        with self._opening():
+            stream = self._parts.fetch_range(self._blob, start, stop, patient=patient)
+        with self._lock:
+            self._position = self._blob.size - missing
+        return _Watched(stream, self)
+
+
+class _Watched:
+    """One of an opener's streams. It can do by the kernel what the stream itself can."""
+
+    def __init__(self, inner: ByteSource, owner: _Opener) -> None:
         self._inner = inner
-        self._blob = blob
-        self._position = position
-        self._report = report
-        self._broken = broken
-        self._stop = stop
+        self._owner = owner
+        if isinstance(inner, Pouring):
+            self.pour = partial(self._pour, inner)
         fileno = getattr(inner, "fileno", None)
         if fileno is not None:
             self.fileno = fileno
 
     def readinto(self, buffer: memoryview, /) -> int:
-        try:
+        with self._noting():
             count = self._inner.readinto(buffer)
-        except MrpackError as error:
-            self._broken.append(error)
-            raise
         self.advance(count)
         return count
 
+    def _pour(self, inner: Pouring, handle: int, position: int, limit: int) -> int:
+        with self._noting():
+            count = inner.pour(handle, position, limit)
+        self.advance(count)
+        return count
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except MrpackError as error:
+            self._owner.broken.append(error)
+            raise
+
     def advance(self, count: int) -> None:
         """Bytes that went on without `readinto`, through the kernel."""
-        if self._stop.is_set():
-            raise _StoppedError("stopped, since another blob failed")
-        self._position += count
-        self._report(Advanced(self._blob, self._position))
+        self._owner.advance(count)
 
     def close(self) -> None:
         self._inner.close()
@@ -191,7 +286,7 @@ class _Watched:
 def _failing(side: Literal["source", "destination"], operation: str, name: str) -> Iterator[None]:
     try:
         yield
-    except TransferError:
+    except (TransferError, NoPartsError):
         raise
     except MrpackError as error:
         raise TransferError(error, side=side, operation=operation, name=name) from error

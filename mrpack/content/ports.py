@@ -6,15 +6,50 @@ mirror are one `copy` between two of them. Optional abilities are separate Proto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mrpack.digest import ByteSource
+from mrpack.errors import RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.manifest import Manifest
 
 Opener = Callable[[int], ByteSource]
 """Opens the same content again at a byte offset, so that a writer can go on after a broken connection."""
+
+
+class NoPartsError(RegistryUnavailable):
+    """This source does not give the part that it was asked for; from its first byte on it may."""
+
+
+@runtime_checkable
+class PartOpener(Protocol):
+    """An Opener that can also open a part; several may be open at once, in threads of their own."""
+
+    def __call__(self, offset: int, /) -> ByteSource: ...
+
+    def open_part(self, start: int, stop: int, *, missing: int, patient: bool) -> ByteSource:
+        """The bytes from `start` up to `stop`, exclusive.
+
+        `missing`: bytes of the whole that the writer lacks now, for whoever watches. `patient` is as in
+        `PartFetcher`.
+
+        Raises NoPartsError, and what `Fetcher.fetch` raises.
+        """
+        ...
+
+
+@runtime_checkable
+class Pouring(Protocol):
+    """A ByteSource that can put its bytes into a file by itself, past this process where that is possible."""
+
+    def pour(self, handle: int, position: int, limit: int) -> int:
+        """Write the next bytes, at most `limit`, at `position` of the open file; how many, 0 at the end.
+
+        Raises OSError of the file; what `readinto` raises, otherwise.
+        """
+        ...
 
 
 class Fetcher(Protocol):
@@ -42,7 +77,7 @@ class Resolver(Protocol):
         ...
 
 
-class Pusher(Protocol):
+class BlobPusher(Protocol):
     def exists(self, descriptor: Descriptor) -> bool:
         """Whether the content is complete here. Never raises NotFound."""
         ...
@@ -59,6 +94,8 @@ class Pusher(Protocol):
         """
         ...
 
+
+class Pusher(BlobPusher, Protocol):
     def push_manifest(self, descriptor: Descriptor, raw: bytes, ref: str | None) -> None:
         """Keep a manifest or index, and point `ref` at it when one is given. All it names is here already.
 
@@ -79,6 +116,20 @@ class Source(Fetcher, Resolver, Protocol):
 
 class Target(Fetcher, Resolver, Pusher, Tagger, Protocol):
     """What `copy` writes to; every target is a source too."""
+
+
+@runtime_checkable
+class PartFetcher(Protocol):
+    """A source that gives parts of a blob, on as many connections as it is asked for."""
+
+    def fetch_range(
+        self, descriptor: Descriptor, start: int, stop: int, *, patient: bool = True
+    ) -> ByteSource:
+        """The bytes from `start` up to `stop`, exclusive; not verified. `patient`: try again after failures.
+
+        Raises NoPartsError, now or at any read, and what `Fetcher.fetch` raises.
+        """
+        ...
 
 
 @runtime_checkable
@@ -103,11 +154,57 @@ class Adopter(Protocol):
 
 
 @runtime_checkable
+class Sighted(Protocol):
+    """A source that can guess where else its content is."""
+
+    def seen_in(self, descriptor: Descriptor, registry: str) -> str | None:
+        """A repository of `registry` that should have this blob. Never raises."""
+        ...
+
+
+@runtime_checkable
 class Mounter(Protocol):
     """A target that can take a blob from elsewhere on its own side."""
 
     def mount(self, descriptor: Descriptor, source: Source) -> bool:
         """True when the blob is here now without a transfer; False when it has to be pushed."""
+        ...
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A source that was put together in memory."""
+
+    def composed(self, descriptor: Descriptor) -> Manifest | None:
+        """The manifest of that digest, when it was made here; it need not be fetched and parsed again."""
+        ...
+
+
+@runtime_checkable
+class Reserver(Protocol):
+    """A target in which content has places, which are set aside before it comes."""
+
+    def reserve(self, blobs: Sequence[Descriptor]) -> None:
+        """These will be pushed next, in any order, as far as they are not here. Idempotent.
+
+        Raises:
+            HostRefused: there is no space for them.
+        """
+        ...
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """A target that knows which manifests belong to another: signatures, bills of materials, reports.
+
+    Such a manifest says so itself (`subject`). `push_manifest` of it, also without a reference, is enough.
+    """
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        """Each with its artifact type and annotations, sorted by digest; empty when nobody refers to it.
+
+        `subject` itself need not be here (distribution-spec 1.1, "Listing Referrers").
+        """
         ...
 
 

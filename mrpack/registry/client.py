@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mrpack.errors import AccessDenied, MrpackError, RegistryUnavailable
+from mrpack.errors import AccessDenied, MrpackError, NotFound, RegistryUnavailable
 from mrpack.registry.auth import Authorizer
+from mrpack.registry.known import known_registry
 from mrpack.registry.reach import Reach
 from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient
 from mrpack.registry.secret import Secret
@@ -69,6 +70,10 @@ class RegistryClient:
 
     def retries(self) -> Retries:
         return Retries(self._policy, self._clock)
+
+    def no_retries(self) -> Retries:
+        """For who does something better after a failure than the same again."""
+        return Retries(replace(self._policy, attempts=1), self._clock)
 
     def send(self, call: Call) -> Response:
         """The answer, with a status in `call.success`, after as many tries as the policy allows.
@@ -154,6 +159,11 @@ class RegistryClient:
         return refusal.error(call.doing, where, hint=self._hint(call, refusal))
 
     def _hint(self, call: Call, refusal: Refusal) -> str | None:
+        known = known_registry(self.registry)
+        if known is not None and refusal.status == 429 and known.on_limit is not None:
+            return known.on_limit
+        if known is not None and refusal.family is NotFound and call.method not in {"GET", "HEAD"}:
+            return known.on_missing
         if not issubclass(refusal.family, AccessDenied):
             return None
         withheld = self.authorizer.withheld_from
@@ -162,6 +172,7 @@ class RegistryClient:
                 f"your credentials were not shown to {withheld.origin}, which is not known to belong to "
                 f"{self.registry}; add it to its token_realms in config.toml if it does"
             )
+        way = f" ({known.log_in})" if known else ""
         if self.authorizer.has_credentials(call.repository):
-            return f"your credentials for {self.registry} do not allow this, or the name is wrong"
-        return f"log in with `mrpack login {self.registry}`, or check the name"
+            return f"your credentials for {self.registry} do not allow this, or the name is wrong{way}"
+        return f"log in with `mrpack login {self.registry}`{way}, or check the name"

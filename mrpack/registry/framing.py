@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import time
 from http.client import HTTPException
@@ -30,6 +32,7 @@ class Wire:
         self._sock = sock
         self._waited_s = 0.0
         self._count = 0
+        self._framing: Framing | None = None
         self.be_patient(patience_s)
 
     def be_patient(self, patience_s: float) -> None:
@@ -40,7 +43,21 @@ class Wire:
     def receive(self, buffer: memoryview) -> int:
         """What has come, at least one byte; 0 at the end. Raises TimeoutError."""
         started = time.monotonic()
-        count = self._sock.recv_into(buffer)
+        return self._account(self._sock.recv_into(buffer), started)
+
+    def splice(self, pipe: int, limit: int) -> int:
+        """As `receive`, into a pipe with room for `limit` bytes."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self._account(os.splice(self._sock.fileno(), pipe, limit), started)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._sock, select.POLLIN)
+                if not poll.poll(self._patience_s * 1000):
+                    raise TimeoutError("timed out") from None
+
+    def _account(self, count: int, started: float) -> int:
         self._waited_s += time.monotonic() - started
         self._count += count
         if self._waited_s > self._patience_s:
@@ -50,8 +67,10 @@ class Wire:
         return count
 
     def makefile(self, _mode: str) -> Framing:
-        """What `http.client.HTTPResponse` asks its socket for."""
-        return Framing(self)
+        """What `http.client.HTTPResponse` asks its socket for; the same each time."""
+        if self._framing is None:
+            self._framing = Framing(self)
+        return self._framing
 
 
 class Framing:
@@ -102,6 +121,18 @@ class Framing:
             if not received:
                 break
             count += received
+        self._body += count
+        return count
+
+    def splice(self, pipe: int, limit: int) -> int:
+        """As one `receive`, into an empty pipe. Only for a body that is nothing but its bytes."""
+        if self._failure is not None:
+            raise self._failure
+        if self._ahead:
+            count = os.write(pipe, self._ahead[:limit])
+            self._ahead = self._ahead[count:]
+        else:
+            count = self._wire.splice(pipe, limit)
         self._body += count
         return count
 

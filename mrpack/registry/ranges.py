@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mrpack.content.ports import NoPartsError
 from mrpack.digest import BUFFER_SIZE
-from mrpack.errors import IntegrityError, RegistryUnavailable
+from mrpack.errors import IntegrityError
 from mrpack.registry.client import Call
 from mrpack.registry.transport import Response
 
@@ -27,21 +28,23 @@ class Part:
         return self.start == 0 and self.stop == self.size
 
 
-def open_part(read: Callable[[Call], Response], call: Call, part: Part) -> Response:
+def open_part(
+    read: Callable[[Call], Response], call: Call, part: Part, *, skipping: bool = False
+) -> Response:
     """An answer whose body begins at `part.start`; it may go on after `part.stop`.
 
-    A registry that ignores the range (RFC 9110, 14.2 allows it) is read from the first byte, and what lies
-    before is thrown away.
+    A registry may ignore the range (RFC 9110, 14.2). When `skipping`, it is read from the first byte then,
+    and what lies before is thrown away.
 
     Raises:
         IntegrityError: an encoded body, or another length than the descriptor's is announced.
-        RegistryUnavailable: not the range that was asked for.
+        NoPartsError: not the range that was asked for.
     """
     headers = {} if part.is_whole else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-    success = frozenset({200}) if part.is_whole else frozenset({200, 206})
+    success = frozenset({200}) if part.is_whole else frozenset({200, 206, 416})
     response = read(replace(call, headers=headers, success=success))
     try:
-        _check(response, call.doing, part)
+        _check(response, call.doing, part, skipping=skipping)
         if response.status == 200:
             _skip(response, part.start)
     except BaseException:
@@ -50,7 +53,9 @@ def open_part(read: Callable[[Call], Response], call: Call, part: Part) -> Respo
     return response
 
 
-def _check(response: Response, doing: str, part: Part) -> None:
+def _check(response: Response, doing: str, part: Part, *, skipping: bool) -> None:
+    if response.status == 416 or (response.status == 200 and part.start and not skipping):
+        raise _no_part(response, doing)
     encoding = response.header("Content-Encoding")
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
         raise IntegrityError(
@@ -61,14 +66,16 @@ def _check(response: Response, doing: str, part: Part) -> None:
     if response.status == 206:
         match = _CONTENT_RANGE.fullmatch((response.header("Content-Range") or "").strip())
         if match is None or int(match[1]) != part.start or int(match[2]) >= part.stop:
-            raise RegistryUnavailable(
-                f"{doing}: {response.url.origin} sends another range than was asked for"
-            )
+            raise _no_part(response, doing)
         if match[3] != "*" and int(match[3]) != part.size:
             raise _wrong_size(doing, part.size, int(match[3]))
         expected = int(match[2]) + 1 - part.start
     if response.length is not None and response.length != expected:
         raise _wrong_size(doing, expected, response.length)
+
+
+def _no_part(response: Response, doing: str) -> NoPartsError:
+    return NoPartsError(f"{doing}: {response.url.origin} sends another range than was asked for")
 
 
 def _wrong_size(doing: str, expected: int, actual: int) -> IntegrityError:

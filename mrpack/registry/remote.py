@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from mrpack.content.ports import Opener, Source
+from mrpack.content.ports import Opener, Sighted, Source
+from mrpack.content.referrers import describe_referrer, of_type
 from mrpack.digest import ByteSource, BytesSource, Digest, read_verified
 from mrpack.errors import (
     AccessDenied,
@@ -19,16 +21,18 @@ from mrpack.errors import (
 )
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT
-from mrpack.oci.manifest import parse_document
+from mrpack.oci.manifest import Index, parse_document
 from mrpack.oci.mediatypes import ACCEPT_MANIFESTS, INDEXES, MANIFESTS
 from mrpack.registry.client import Call
 from mrpack.registry.documents import KeptDocuments, read_document
 from mrpack.registry.paging import list_tags
 from mrpack.registry.ranges import Part, open_part
+from mrpack.registry.rate import LimitedSource, limited
+from mrpack.registry.referrers import Fallback, add_to_fallback, fallback_tag, list_referrers
 from mrpack.registry.session import RegistrySession
 from mrpack.registry.streams import BlobStream
 from mrpack.registry.transport import Response
-from mrpack.registry.uploads import UploadSession, push_blob
+from mrpack.registry.uploads import CHUNKS, UploadSession, push_blob
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +42,22 @@ _DOCUMENTS: Final = MANIFESTS | INDEXES
 class RegistryTarget:
     """The whole port over one repository; `ref` is a tag or a digest. Thread-safe."""
 
-    def __init__(self, session: RegistrySession, registry: str, repository: str) -> None:
-        """`registry` and `repository` as `Reference.parse` gives them."""
+    def __init__(
+        self,
+        session: RegistrySession,
+        registry: str,
+        repository: str,
+        *,
+        chunks: tuple[int, ...] = CHUNKS,
+    ) -> None:
+        """`registry` and `repository` as `Reference.parse` gives them; `chunks` as in `push_blob`."""
+        self._chunks = chunks
         self.registry = registry
         self.repository = repository
         self.name = f"{registry}/{repository}"
         self._client = session.client(registry)
         self._mirrors = session.mirrors(registry)
+        self._rate = session.rate
         self._commit_s = session.settings.commit_timeout_s
         self._base = f"/v2/{quote(repository)}"
         self.pull_scopes = (f"repository:{repository}:pull",)
@@ -52,6 +65,7 @@ class RegistryTarget:
         self._documents = KeptDocuments()
         self._lock = threading.Lock()
         self._sessions: dict[Digest, UploadSession] = {}
+        self._unreadable: set[str] = set()
 
     def resolve(self, ref: str) -> Descriptor:
         """One request; the document is kept for the `fetch` that follows.
@@ -77,11 +91,18 @@ class RegistryTarget:
         """
         if descriptor.media_type in _DOCUMENTS:
             return BytesSource(self._document(descriptor)[offset:])
-        return self.fetch_range(descriptor, offset, descriptor.size)
+        return self._stream(descriptor, Part(offset, descriptor.size, descriptor.size), skipping=True)
 
-    def fetch_range(self, descriptor: Descriptor, start: int, stop: int) -> ByteSource:
-        """The bytes of a blob from `start` up to `stop`, exclusive; for readers with several connections."""
-        if start >= stop > 0:
+    def fetch_range(
+        self, descriptor: Descriptor, start: int, stop: int, *, patient: bool = True
+    ) -> ByteSource:
+        """Of a blob. A stream that is not `patient` fails at the first break, and when it is refused."""
+        return self._stream(descriptor, Part(start, stop, descriptor.size), patient=patient)
+
+    def _stream(
+        self, descriptor: Descriptor, part: Part, *, skipping: bool = False, patient: bool = True
+    ) -> ByteSource:
+        if part.start >= part.stop > 0:
             return BytesSource(b"")
         name = f"blob {descriptor.digest.short} of {self.name}"
         call = Call(
@@ -90,12 +111,14 @@ class RegistryTarget:
             repository=self.repository,
             scopes=self.pull_scopes,
         )
-        return BlobStream(
-            lambda part: open_part(self._read, call, part),
-            Part(start, stop, descriptor.size),
-            self._client.retries(),
+        read = self._read if patient else self._read_once
+        stream = BlobStream(
+            lambda wanted: open_part(read, call, wanted, skipping=skipping),
+            part,
+            self._client.retries() if patient else self._client.no_retries(),
             name,
         )
+        return stream if self._rate is None else LimitedSource(stream, self._rate)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """Asked with the rights of a push. Content of another size than the descriptor's counts as absent."""
@@ -122,9 +145,10 @@ class RegistryTarget:
             self._client,
             self._opening(doing, self._push),
             descriptor,
-            open_at,
+            open_at if self._rate is None else limited(open_at, self._rate),
             session=session,
             is_there=lambda: self.exists(descriptor),
+            chunks=self._chunks,
         )
         if stored == str(descriptor.digest):
             return
@@ -143,6 +167,31 @@ class RegistryTarget:
         doing = f"push manifest {self.name}{'@' if ':' in target else ':'}{target}"
         if len(raw) > MANIFEST_LIMIT:
             raise InvalidArtifact(f"{len(raw)} bytes, more than the limit of {MANIFEST_LIMIT}", where=doing)
+        response = self._put_document(doing, target, descriptor.media_type, raw)
+        stored = response.header("Docker-Content-Digest")
+        if stored is not None and stored != str(descriptor.digest):
+            raise _stored_other(doing, descriptor, stored)
+        self._documents.keep(descriptor.digest, raw)
+        document = parse_document(raw, descriptor.media_type, doing)
+        if document.subject is not None and response.header("OCI-Subject") is None:
+            # distribution-spec 1.1, "Pushing Manifests with Subject": this registry keeps no list itself.
+            tag = fallback_tag(document.subject.digest)
+            add_to_fallback(
+                lambda: self._fallback(tag),
+                lambda index, state: self._replace_fallback(tag, index, state),
+                describe_referrer(document, descriptor),
+            )
+
+    def _put_document(
+        self,
+        doing: str,
+        target: str,
+        media_type: str,
+        raw: bytes,
+        *,
+        condition: Mapping[str, str] | None = None,
+        success: frozenset[int] = frozenset({201}),
+    ) -> Response:
         response = self._client.send(
             Call(
                 doing=doing,
@@ -150,17 +199,43 @@ class RegistryTarget:
                 path=f"{self._base}/manifests/{quote(target, safe=':')}",
                 repository=self.repository,
                 scopes=self._push,
-                headers={"Content-Type": descriptor.media_type},
+                headers={"Content-Type": media_type, **(condition or {})},
                 body=raw,
-                success=frozenset({201}),
+                success=success,
                 patience_s=self._commit_s,
             )
         )
         response.drain()
-        stored = response.header("Docker-Content-Digest")
-        if stored is not None and stored != str(descriptor.digest):
-            raise _stored_other(doing, descriptor, stored)
-        self._documents.keep(descriptor.digest, raw)
+        return response
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        """Asked of the registry itself, never of a mirror; by its API, else by the tag that stands for it."""
+        found = list_referrers(self._client, self.repository, self.pull_scopes, subject.digest, artifact_type)
+        if found is None:
+            found = of_type(self._fallback(fallback_tag(subject.digest)).entries, artifact_type)
+        return found
+
+    def _fallback(self, tag: str) -> Fallback:
+        name = f"index {self.name}:{tag}"
+        try:
+            response = self._client.send(self._document_call(f"fetch {name}", tag))
+        except NotFound:
+            return Fallback((), {"If-None-Match": "*"})
+        etag = response.header("ETag")
+        document = parse_document(read_document(response, name), response.header("Content-Type") or "", name)
+        entries = document.manifests if isinstance(document, Index) else ()
+        return Fallback(entries, {"If-Match": etag} if etag else {})
+
+    def _replace_fallback(self, tag: str, index: Index, state: Fallback) -> None:
+        """412: somebody was faster, in a registry that looks at conditions."""
+        self._put_document(
+            f"push index {self.name}:{tag}",
+            tag,
+            index.media_type,
+            index.raw,
+            condition=state.condition,
+            success=frozenset({201, 412}),
+        )
 
     def tag(self, descriptor: Descriptor, ref: str) -> None:
         self.push_manifest(descriptor, self._document(descriptor), ref)
@@ -170,17 +245,19 @@ class RegistryTarget:
 
     def mount(self, descriptor: Descriptor, source: Source) -> bool:
         """Within one registry. What may not be read there is pushed instead, in the upload opened here."""
-        if not isinstance(source, RegistryTarget) or source.registry != self.registry:
+        repository = self._seen(descriptor, source)
+        if repository is None or repository in self._unreadable:
             return False
         call = self._opening(
             f"mount blob {descriptor.digest.short} into {self.name}",
-            (*self._push, *source.pull_scopes),
-            query=f"?mount={quote(str(descriptor.digest))}&from={quote(source.repository, safe='')}",
+            (*self._push, f"repository:{repository}:pull"),
+            query=f"?mount={quote(str(descriptor.digest))}&from={quote(repository, safe='')}",
             success=frozenset({201, 202}),
         )
         try:
             response = self._client.send(call)
         except (AccessDenied, NotFound, Unsupported):
+            self._unreadable.add(repository)
             return False
         if response.status == 201:
             response.drain()
@@ -189,6 +266,13 @@ class RegistryTarget:
         with self._lock:
             self._sessions[descriptor.digest] = session
         return False
+
+    def _seen(self, descriptor: Descriptor, source: Source) -> str | None:
+        """The repository here that has the blob, or should."""
+        if isinstance(source, RegistryTarget):
+            return source.repository if source.registry == self.registry else None
+        repository = source.seen_in(descriptor, self.registry) if isinstance(source, Sighted) else None
+        return repository if repository != self.repository else None
 
     def _opening(
         self,
@@ -232,12 +316,18 @@ class RegistryTarget:
 
     def _read(self, call: Call) -> Response:
         """From the first mirror that can, else from the registry itself."""
+        return self._read_mirrored(call) or self._client.send(call)
+
+    def _read_once(self, call: Call) -> Response:
+        return self._read_mirrored(call) or self._client.attempt(call)
+
+    def _read_mirrored(self, call: Call) -> Response | None:
         for mirror in self._mirrors:
             try:
                 return mirror.send(call)
             except (NotFound, AccessDenied, RegistryUnavailable) as error:
                 _log.info("%s; going on without this mirror", error)
-        return self._client.send(call)
+        return None
 
 
 def _stored_other(doing: str, descriptor: Descriptor, stored: str) -> IntegrityError:

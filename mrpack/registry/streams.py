@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from mrpack.content.pouring import write_at
+from mrpack.digest import BUFFER_SIZE
 from mrpack.errors import IntegrityError
+from mrpack.registry.kernel_pipe import PIPE_SIZE, KernelPipe
 from mrpack.registry.ranges import Part
 from mrpack.registry.retry import Retries, Transient
 from mrpack.registry.transport import Response
@@ -33,13 +36,37 @@ class BlobStream:
         self._name = name
         self._position = part.start
         self._broke_at = part.start
+        self._pipe: KernelPipe | None = None
+        self._buffer = memoryview(b"")
         self._response: Response | None = open_part(part)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Raises RegistryUnavailable when going on fails for good, IntegrityError on a byte too many."""
+        if not buffer:
+            return 0
+        return self._take(lambda response, rest: response.readinto(buffer[:rest]))
+
+    def pour(self, handle: int, position: int, limit: int) -> int:
+        """Past this process where that is possible. Raises OSError of the file; else as `readinto`."""
+        return self._take(
+            lambda response, rest: self._pour_from(response, handle, position, min(limit, rest))
+        )
+
+    def _pour_from(self, response: Response, handle: int, position: int, limit: int) -> int:
+        if response.can_splice and self._part.stop - self._part.start >= PIPE_SIZE:
+            self._pipe = self._pipe or KernelPipe()
+            return response.pour(self._pipe, handle, position, limit)
+        self._buffer = self._buffer or memoryview(bytearray(min(BUFFER_SIZE, self._part.size)))
+        chunk = self._buffer[:limit]
+        chunk = chunk[: response.readinto(chunk)]
+        write_at(handle, chunk, position)
+        return len(chunk)
+
+    def _take(self, take: Callable[[Response, int], int]) -> int:
+        """`take` gets the connection and how many bytes are left of the part."""
         while True:
             try:
-                return self._read(buffer)
+                return self._take_once(take)
             except Transient as failure:
                 self._hang_up()
                 if self._position - self._broke_at >= _PROGRESS:
@@ -50,8 +77,10 @@ class BlobStream:
 
     def close(self) -> None:
         self._hang_up()
+        if self._pipe is not None:
+            self._pipe.close()
 
-    def _read(self, buffer: memoryview) -> int:
+    def _take_once(self, take: Callable[[Response, int], int]) -> int:
         response = self._response
         if response is None:
             return 0
@@ -59,8 +88,8 @@ class BlobStream:
         if not rest:
             self._finish(response)
             return 0
-        count = response.readinto(buffer[:rest])
-        if not count and len(buffer) and not response.framed:
+        count = take(response, rest)
+        if not count and not response.framed:
             raise Transient(
                 f"{self._name}: the connection ended at byte {self._position} of {self._part.size}"
             )

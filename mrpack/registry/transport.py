@@ -17,7 +17,8 @@ from typing import Final, Protocol
 from mrpack.digest import BUFFER_SIZE
 from mrpack.errors import RegistryUnavailable
 from mrpack.registry.dialing import Dialer, Line
-from mrpack.registry.framing import Wire
+from mrpack.registry.framing import Framing, Wire
+from mrpack.registry.kernel_pipe import PIPE_SIZE, KernelPipe, has_splice
 from mrpack.registry.printable import printable
 from mrpack.registry.reach import Reach
 from mrpack.registry.retry import Transient
@@ -62,9 +63,12 @@ class Response:
     so that an end without an error is the end.
     """
 
-    def __init__(self, raw: HTTPResponse, request: Request, line: Line, keep: Callable[[], None]) -> None:
-        """`keep` puts `line` back for the next request."""
+    def __init__(
+        self, raw: HTTPResponse, framing: Framing, request: Request, line: Line, keep: Callable[[], None]
+    ) -> None:
+        """`raw` reads from `framing`; `keep` puts `line` back for the next request."""
         self._raw = raw
+        self._framing = framing
         self._line: Line | None = line
         self._keep = keep
         self.url = request.url
@@ -94,6 +98,29 @@ class Response:
             self._let_go(reusable=not missing and not self._raw.will_close)
             if missing:
                 raise Transient(f"{self.url.origin}: the answer broke off {missing} bytes before its end")
+        return count
+
+    @property
+    def can_splice(self) -> bool:
+        """Whether what the socket gives is the body, byte for byte."""
+        raw, line = self._raw, self._line
+        return line is not None and raw.length is not None and not raw.chunked and has_splice(line.sock)
+
+    def pour(self, pipe: KernelPipe, handle: int, position: int, limit: int) -> int:
+        """As `readinto`, into a file, if `can_splice`. Raises OSError of the file too."""
+        left = self._raw.length or 0
+        try:
+            count = self._framing.splice(pipe.entry, min(limit, left, PIPE_SIZE))
+        except OSError as error:
+            self.close()
+            raise Transient(f"{self.url.origin}: the answer broke off: {_describe(error)}") from error
+        if not count:
+            self.close()
+            raise Transient(f"{self.url.origin}: the answer broke off {left} bytes before its end")
+        pipe.flush(handle, position, count)
+        self._raw.length = left - count
+        if count == left:
+            self._let_go(reusable=not self._raw.will_close)
         return count
 
     def read(self, limit: int) -> bytes:
@@ -200,7 +227,8 @@ class Transport:
         _log.debug("%s %s -> %s", request.method, request.url.shown, raw.status)
 
         raw.will_close = raw.will_close or broken is not None
-        return Response(raw, request, line, partial(self._keep, (origin, request.own), line))
+        framing = wire.makefile("rb")
+        return Response(raw, framing, request, line, partial(self._keep, (origin, request.own), line))
 
     def _send(self, request: Request, line: Line) -> OSError | None:
         """The failure, when the other side hung up while it was sent to: it may have answered before that."""

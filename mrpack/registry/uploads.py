@@ -1,58 +1,57 @@
-"""Pushing one blob: a session, one streaming PUT, and a new start when either is lost."""
+"""Pushing one blob: whole in one request, and after a break on from the byte that the registry has."""
 
 from __future__ import annotations
 
-import errno
-import os
-import select
-import socket
-import ssl
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Final
 
 from mrpack.content.ports import Opener
-from mrpack.digest import BUFFER_SIZE, ByteSource, Verifier
-from mrpack.errors import IntegrityError, MrpackError, NotFound, from_os_error
+from mrpack.digest import Verifier
+from mrpack.errors import MrpackError, NotFound
 from mrpack.oci.descriptor import Descriptor
+from mrpack.registry.bodies import FileLike, SourceBody
 from mrpack.registry.client import Call, RegistryClient
-from mrpack.registry.dialing import Line
 from mrpack.registry.reach import Reach
 from mrpack.registry.retry import Transient
-from mrpack.registry.transport import Response, send_bytes
+from mrpack.registry.transport import Response
 from mrpack.registry.url import Url
 
-# One call to the kernel moves at most this much, so that Ctrl-C and progress get a turn.
-_SENDFILE_BLOCK: Final = 4 * 1024 * 1024
-_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
-
-
-@runtime_checkable
-class FileLike(Protocol):
-    """A source that is a local file of known content, read from its current position to its end."""
-
-    def fileno(self) -> int: ...
-
-
-@runtime_checkable
-class Watching(Protocol):
-    """A source that wants to hear of bytes that went out of its file without `readinto`."""
-
-    def advance(self, count: int) -> None: ...
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")
+_LENGTH = re.compile(r"\d{1,18}")
+# What is sent at a time by a push that was broken, and after each refusal of a request as too large (413).
+# Proxies in front of registries allow 100 MB and more, storage behind them wants at least 5 MiB.
+CHUNKS: Final = (64 * 1024 * 1024, 16 * 1024 * 1024, 5 * 1024 * 1024)
+# So many bytes since the last break are progress; with less, a registry could hold us for ever.
+_PROGRESS: Final = 64 * 1024
+_OCTETS: Final = {"Content-Type": "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """An upload that the registry has opened; `reach` is where the registry was then."""
+    """An upload that the registry has opened. `location` is its newest; `reach` where the registry was then.
+
+    `least_chunk`: no chunk but the last may be shorter (`OCI-Chunk-Min-Length`).
+    """
 
     location: Url
     reach: Reach
+    least_chunk: int = 0
 
     @classmethod
     def read(cls, response: Response) -> UploadSession:
         """From a 202. Raises RegistryUnavailable: no Location, or one that leads down to plain http."""
         response.drain()
-        return cls(response.url.follow(response.header("Location")), response.reach)
+        least = _LENGTH.fullmatch(response.header("OCI-Chunk-Min-Length") or "")
+        location = response.url.follow(response.header("Location"))
+        return cls(location, response.reach, int(least[0]) if least else 0)
+
+    def moved(self, response: Response) -> UploadSession:
+        """After a chunk, or a question: distribution-spec 1.1 wants the new Location to be used."""
+        if response.header("Location") is None:
+            return self
+        return replace(self, location=response.url.follow(response.header("Location")))
 
 
 def push_blob(
@@ -63,163 +62,183 @@ def push_blob(
     *,
     session: UploadSession | None,
     is_there: Callable[[], bool],
+    chunks: tuple[int, ...] = CHUNKS,
 ) -> str | None:
-    """Upload in one stream, from the first byte again when the session or the connection is lost.
+    """Upload until it is there, or no more progress is made.
 
     `opening` is the POST that starts a session, `session` one that was started already; `is_there` is asked
-    after a failure, since what got lost may be the answer alone.
+    after a failure, since what got lost may be the answer alone. `chunks`: sizes to try, falling.
     Returns the digest that the registry says it stored, None when it says nothing.
 
     Raises:
         IntegrityError: the source gave other bytes, or the registry got others.
     """
-    # Later: go on after the last accepted chunk. Only this loop has to know how.
-    retries = client.retries()
-    broken: list[MrpackError] = []
-    while True:
+    return _Push(client, opening, blob, open_at, session, chunks).run(is_there)
+
+
+class _Push:
+    """The state of one push: which session, how much the registry has of it, how much to send at a time."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        opening: Call,
+        blob: Descriptor,
+        open_at: Opener,
+        session: UploadSession | None,
+        chunks: tuple[int, ...],
+    ) -> None:
+        self._allowed = chunks
+        self._client = client
+        self._opening = opening
+        self._blob = blob
+        self._open_at = open_at
+        self._session = session
+        self._accepted = 0
+        self._best = 0
+        """The most that any session had."""
+        self._chunks: tuple[int, ...] = ()
+        """Chunk sizes to try, the present one first; none: everything in one request."""
+        self._verifier = Verifier(blob.digest, blob.size)
+        """Has seen what was accepted, or less. Not used for files."""
+        self._is_file = False
+        self._broken: list[MrpackError] = []
+        self._retries = client.retries()
+
+    def run(self, is_there: Callable[[], bool]) -> str | None:
+        is_sure = True
+        while True:
+            try:
+                if not is_sure:
+                    self._ask()
+                if self._session is None:
+                    self._session = UploadSession.read(self._client.attempt(self._opening))
+                    self._accepted = 0
+                is_sure = False
+                return self._send(self._session)
+            except Transient as failure:
+                if failure in self._broken:
+                    # The source has tried again by itself; the same once more would multiply that.
+                    raise
+                self._retries.wait(failure)
+                if is_there():
+                    return str(self._blob.digest)
+                self._chunks = self._chunks or self._allowed
+
+    def _ask(self) -> None:
+        """How much of the upload the registry has; of one that it does not know any more, nothing."""
+        if self._session is None:
+            return
         try:
-            if session is None:
-                session = UploadSession.read(client.attempt(opening))
-            return _finish(client, opening, session, blob, open_at, broken)
-        except Transient as failure:
-            if failure in broken:
-                # The source has tried again by itself; pushing everything once more would multiply that.
+            response = self._attempt("GET", self._session.location, frozenset({204}))
+        except Transient:
+            raise
+        except MrpackError:
+            self._session = None
+            return
+        response.drain()
+        self._session = self._session.moved(response)
+        self._accept(min(_received(response) or 0, self._blob.size))
+
+    def _send(self, session: UploadSession) -> str | None:
+        size = max(self._chunks[0], session.least_chunk) if self._chunks else self._blob.size
+        while self._accepted < self._blob.size and (self._accepted or self._blob.size > size):
+            session = self._session = self._send_chunk(session, size)
+        return self._finish(session)
+
+    def _accept(self, count: int) -> None:
+        self._accepted = count
+        if count - self._best >= _PROGRESS:
+            self._best = count
+            self._retries.reset()
+
+    def _send_chunk(self, session: UploadSession, size: int) -> UploadSession:
+        start, stop = self._accepted, min(self._accepted + size, self._blob.size)
+        headers = {**_OCTETS, "Content-Range": f"{start}-{stop - 1}"}
+        response = self._carry("PATCH", session.location, (start, stop), headers, frozenset({202}))
+        received = _received(response)
+        if received is not None and not start < received <= stop:
+            raise self._lost("the registry lost count of the upload")
+        self._accept(stop if received is None else received)
+        return session.moved(response)
+
+    def _finish(self, session: UploadSession) -> str | None:
+        url = session.location.with_query("digest", str(self._blob.digest))
+        response = self._carry("PUT", url, (self._accepted, self._blob.size), _OCTETS, frozenset({201}))
+        return response.header("Docker-Content-Digest")
+
+    def _carry(
+        self,
+        method: str,
+        url: Url,
+        part: tuple[int, int],
+        headers: dict[str, str],
+        success: frozenset[int],
+    ) -> Response:
+        """One request with these bytes of the blob. Transient stands for all that a later one may mend."""
+        smaller = [size for size in self._allowed if size < part[1] - part[0]][:1]
+        verifier = self._verifier_for(part[0])
+        source = self._open_at(part[0] if self._is_file else verifier.count)
+        try:
+            self._is_file = isinstance(source, FileLike)
+            response = self._attempt(
+                method,
+                url,
+                success | {416} | ({413} if smaller else set()),
+                headers=headers,
+                body=SourceBody(source, self._blob, part, verifier, self._broken),
+            )
+        except NotFound as error:
+            if error in self._broken:
                 raise
-            session = None
-            retries.wait(failure)
-            if is_there():
-                return str(blob.digest)
+            raise self._lost(f"{error.message} (the upload was lost)") from error
+        finally:
+            source.close()
+        response.drain()
+        if response.status == 416:
+            raise Transient(f"{self._opening.doing}: the registry lost count of the upload")
+        if response.status == 413:
+            self._chunks = tuple(size for size in self._allowed if size <= smaller[0])
+            raise self._lost("the registry limits the size of one request")
+        self._verifier = verifier
+        return response
 
+    def _verifier_for(self, start: int) -> Verifier:
+        if self._verifier.count > start:
+            self._verifier = Verifier(self._blob.digest, self._blob.size)
+        return self._verifier.copy()
 
-def _finish(
-    client: RegistryClient,
-    opening: Call,
-    session: UploadSession,
-    blob: Descriptor,
-    open_at: Opener,
-    broken: list[MrpackError],
-) -> str | None:
-    """`broken` is told of the source's own failures."""
-    source = open_at(0)
-    try:
-        response = client.attempt(
-            Call(
-                doing=opening.doing,
-                method="PUT",
-                path=session.location.with_query("digest", str(blob.digest)),
-                repository=opening.repository,
-                scopes=opening.scopes,
-                headers={"Content-Type": "application/octet-stream"},
-                body=SourceBody(source, blob, broken),
-                success=frozenset({201, 416}),
-                patience_s=opening.patience_s,
-                nearest=session.reach,
+    def _lost(self, what: str) -> Transient:
+        self._session = None
+        return Transient(f"{self._opening.doing}: {what}", retry_after_s=0.0)
+
+    def _attempt(
+        self,
+        method: str,
+        url: Url,
+        success: frozenset[int],
+        *,
+        headers: dict[str, str] | None = None,
+        body: bytes | SourceBody = b"",
+    ) -> Response:
+        opening, session = self._opening, self._session
+        return self._client.attempt(
+            replace(
+                opening,
+                method=method,
+                path=url,
+                headers=headers or {},
+                body=body,
+                success=success,
+                nearest=session.reach if session is not None else opening.nearest,
             )
         )
-    except NotFound as error:
-        if error in broken:
-            raise
-        raise Transient(f"{error.message} (the upload was lost)") from error
-    finally:
-        source.close()
-    response.drain()
-    if response.status == 416:
-        raise Transient(f"{opening.doing}: the registry lost count of the upload")
-    return response.header("Docker-Content-Digest")
 
 
-class SourceBody:
-    """A request's body out of a ByteSource.
-
-    A file is trusted to hold what its descriptor says, and goes through the kernel where it can. Any other
-    source is verified on the way: its last block leaves only when all of it was right, so the registry never
-    has a whole wrong blob.
-    """
-
-    def __init__(self, source: ByteSource, blob: Descriptor, broken: list[MrpackError]) -> None:
-        self._source = source
-        self._broken = broken
-        self._blob = blob
-        self.size = blob.size
-
-    def send(self, line: Line) -> None:
-        """Raises OSError of the connection alone; what the source does wrong is a MrpackError."""
-        if not isinstance(self._source, FileLike):
-            self._send_verified(line.sock)
-            return
-        handle = self._source.fileno()
-        self._check_size(handle)
-        if isinstance(line.sock, ssl.SSLSocket) or not self._send_by_kernel(line.sock, handle):
-            self._send_read(line.sock)
-
-    def _send_verified(self, sock: socket.socket) -> None:
-        verifier = Verifier(self._blob.digest, self._blob.size)
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        while count := self._read(buffer):
-            verifier.update(buffer[:count])
-            if verifier.count == self.size:
-                break
-            send_bytes(sock, buffer[:count])
-        beyond = memoryview(bytearray(1))
-        verifier.update(beyond[: self._read(beyond)])
-        verifier.finish()
-        send_bytes(sock, buffer[:count])
-
-    def _send_read(self, sock: socket.socket) -> None:
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        rest = self.size
-        while rest:
-            count = self._read(buffer[:rest])
-            if not count:
-                raise self._short(self.size - rest)
-            send_bytes(sock, buffer[:count])
-            rest -= count
-
-    def _send_by_kernel(self, sock: socket.socket, handle: int) -> bool:
-        """False when this file's file system cannot, before anything was sent."""
-        position = os.lseek(handle, 0, os.SEEK_CUR)
-        end = position + self.size
-        silence_s = sock.gettimeout()
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT)
-        sent = 0
-        while position < end:
-            try:
-                sent = os.sendfile(sock.fileno(), handle, position, min(_SENDFILE_BLOCK, end - position))
-            except BlockingIOError:
-                if not poll.poll(None if silence_s is None else silence_s * 1000):
-                    raise TimeoutError("the registry does not take more bytes") from None
-                continue
-            except (ConnectionError, TimeoutError):
-                raise
-            except OSError as error:
-                if error.errno in _NO_SENDFILE and not sent:
-                    return False
-                raise from_os_error(error, f"read blob {self._blob.digest.short}") from error
-            if not sent:
-                raise self._short(self.size - (end - position))
-            position += sent
-            if isinstance(self._source, Watching):
-                self._source.advance(sent)
-        return True
-
-    def _read(self, buffer: memoryview) -> int:
-        try:
-            return self._source.readinto(buffer)
-        except MrpackError as error:
-            self._broken.append(error)
-            raise
-        except OSError as error:
-            raise from_os_error(error, f"read blob {self._blob.digest.short}") from error
-
-    def _check_size(self, handle: int) -> None:
-        size = os.fstat(handle).st_size - os.lseek(handle, 0, os.SEEK_CUR)
-        if size != self.size:
-            raise self._short(size)
-
-    def _short(self, count: int) -> IntegrityError:
-        return IntegrityError(
-            f"blob {self._blob.digest.short}: the source has {count} bytes instead of {self.size}",
-            expected=str(self.size),
-            actual=str(count),
-        )
+def _received(response: Response) -> int | None:
+    """Bytes, from `Range: 0-LAST`. Of none registries say `0-0`, which could be one: that is sent again."""
+    match = _RANGE.fullmatch((response.header("Range") or "").strip())
+    if match is None:
+        return None
+    last = int(match[1])
+    return last + 1 if last else 0

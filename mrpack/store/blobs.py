@@ -25,7 +25,8 @@ from mrpack.errors import (
 from mrpack.store.durable import Taken, make_folder, sync_folder, take
 from mrpack.store.linked import LinkNotes
 from mrpack.store.locks import lock
-from mrpack.store.parts import claimed_part
+from mrpack.store.parts import bytes_on_disk, claimed_part
+from mrpack.store.receiving import Sizes
 
 # A pipe that somebody planted must not make us wait for its other end.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -57,8 +58,9 @@ class BlobFolder:
     comes before anything points to it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sizes: Sizes | None = None) -> None:
         self._root = root
+        self._sizes = sizes or Sizes()
         self.ingest_folder = root / "ingest"
         self._links = LinkNotes(root, self.ingest_folder)
 
@@ -128,12 +130,12 @@ class BlobFolder:
                     return
                 try:
                     self.check_space(size - part.resumed, name)
-                    part.receive(digest, size, open_at)
+                    part.receive(digest, size, open_at, self._sizes)
                     self.settle(part.path, part.handle, digest)
                 except (MrpackError, OSError) as error:
                     # Wrong bytes; or the disk failed, and nobody knows which of them it took; or none at all.
                     is_spoiled = isinstance(error, IntegrityError | OSError)
-                    if is_spoiled or not os.fstat(part.handle).st_size:
+                    if is_spoiled or part.is_empty(size):
                         part.path.unlink(missing_ok=True)
                     raise
         except OSError as error:
@@ -257,6 +259,6 @@ class BlobFolder:
                 continue  # finished just now, or another user's
             try:
                 if lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                    yield path, status.st_size
+                    yield path, bytes_on_disk(status)
             finally:
                 os.close(handle)

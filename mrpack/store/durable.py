@@ -15,6 +15,9 @@ from typing import Final
 # linux/fs.h: share the extents of one file with another (btrfs, xfs, zfs, bcachefs).
 _FICLONE: Final = 0x40049409
 _COPY_STEP: Final = 64 * 1024 * 1024
+# Smaller files are copied: a link would save nothing, and whoever corrects a licence or a tokenizer where it
+# lies would find the models edited that were made of it.
+LINK_LEAST: Final = 1024 * 1024
 
 
 def sync_folder(folder: Path) -> None:
@@ -76,12 +79,13 @@ class Taken(StrEnum):
 def take(source: Path, target: Path) -> Taken:
     """Give `target`, which must not exist, the content of `source` in the cheapest way the filesystem has.
 
-    A hard link shares later changes of `source`. Not synced.
+    A hard link shares later changes of `source`; files below `LINK_LEAST` bytes get none. Not synced.
     """
     with source.open("rb") as reading:
         if _reflink(reading.fileno(), target):
             return Taken.REFLINK
-        if _hard_link(reading.fileno(), source, target):
+        large = os.fstat(reading.fileno()).st_size >= LINK_LEAST
+        if large and _hard_link(reading.fileno(), source, target):
             return Taken.HARD_LINK
         _copy_in_kernel(reading.fileno(), target)
         return Taken.COPY

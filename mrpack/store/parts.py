@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mrpack.content.ports import Opener
-from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, Verifier
-from mrpack.errors import IntegrityError, RegistryUnavailable
+from mrpack.content.ports import NoPartsError, Opener, PartOpener
+from mrpack.digest import Digest, Verifier
+from mrpack.errors import IntegrityError
 from mrpack.store.locks import is_exclusive, lock
+from mrpack.store.receiving import Receiving, Sizes
+from mrpack.store.spans import Span, SpanList, missing
 
-# A source that breaks this often in a row without a byte of progress is given up.
-_BREAKS_LIMIT: Final = 5
+# stat(2): the unit of st_blocks.
+_BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,53 +30,63 @@ class Part:
     handle: int
     resumed: int
 
-    def receive(self, digest: Digest, size: int, open_at: Opener) -> None:
-        """Fill it to the end. When what an earlier run left is wrong, once more from the first byte.
+    def receive(self, digest: Digest, size: int, open_at: Opener, sizes: Sizes) -> None:
+        """Fill it to the end and not further.
+
+        A large blob comes in parts when its source gives any. When it does not after all, or the bytes are
+        wrong and what an earlier run left, or a part, may be to blame: once more, as far back as it takes.
 
         Raises:
             IntegrityError: other bytes than announced.
         """
-        try:
-            self._receive(digest, size, self.resumed, open_at)
-        except IntegrityError:
-            if not self.resumed:
-                raise
-            os.ftruncate(self.handle, 0)
-            self._receive(digest, size, 0, open_at)
-
-    def _receive(self, digest: Digest, size: int, resumed: int, open_at: Opener) -> None:
-        verifier = Verifier(digest, size)
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        os.lseek(self.handle, 0, os.SEEK_SET)
-        while verifier.count < resumed:
-            count = os.readv(self.handle, [buffer[: min(BUFFER_SIZE, resumed - verifier.count)]])
-            if not count:
-                break
-            verifier.update(buffer[:count])
-        breaks = 0
-        while True:
-            before = verifier.count
+        if size >= sizes.parts_from and isinstance(open_at, PartOpener):
             try:
-                source = open_at(verifier.count)
-                try:
-                    _drain(source, verifier, self.handle, buffer)
-                finally:
-                    source.close()
-                break
-            except RegistryUnavailable:
-                breaks = 0 if verifier.count > before else breaks + 1
-                if breaks >= _BREAKS_LIMIT:
-                    raise
-        verifier.finish()
+                self._receive_parts(digest, size, open_at, sizes)
+            except NoPartsError:
+                self._drop_holes(size)
+            except IntegrityError:
+                os.ftruncate(self.handle, 0)
+            else:
+                os.ftruncate(self.handle, size)
+                return
+        else:
+            self._drop_holes(size)
+        if os.fstat(self.handle).st_size:
+            try:
+                self._receive_in_order(digest, size, open_at, sizes)
+            except (NoPartsError, IntegrityError):
+                os.ftruncate(self.handle, 0)
+            else:
+                return
+        self._receive_in_order(digest, size, open_at, sizes)
 
+    def is_empty(self, size: int) -> bool:
+        """Whether nothing of the content is there, whatever the file's length."""
+        return not SpanList(self.handle, size).read()[0]
 
-def _drain(source: ByteSource, verifier: Verifier, handle: int, buffer: memoryview) -> None:
-    """Hash and write until the end; a byte that is too many is never written."""
-    while count := source.readinto(buffer):
-        chunk = buffer[:count]
-        verifier.update(chunk)
-        while chunk:
-            chunk = chunk[os.write(handle, chunk) :]
+    def _receive_parts(self, digest: Digest, size: int, open_at: PartOpener, sizes: Sizes) -> None:
+        journal = SpanList(self.handle, size)
+        extents, slots = journal.read()
+        if not slots:
+            journal.begin(extents[0][1] if extents else 0)
+            slots = 1
+        here = [Span(start, stop, stop, -1) for start, stop in extents]
+        wanted = [
+            Span(start, stop, start, slot)
+            for slot, (start, stop) in enumerate(missing(extents, size, sizes.part_of(size)), slots)
+        ]
+        spans = sorted(here + wanted, key=lambda span: span.start)
+        Receiving(self.handle, spans, Verifier(digest, size), size, open_at, journal, sizes).run()
+
+    def _receive_in_order(self, digest: Digest, size: int, open_at: Opener, sizes: Sizes) -> None:
+        span = Span(0, size, os.fstat(self.handle).st_size, 0)
+        Receiving(self.handle, [span], Verifier(digest, size), size, open_at, None, sizes).run()
+
+    def _drop_holes(self, size: int) -> None:
+        """Leave what there is without a hole, from the first byte on."""
+        extents, _ = SpanList(self.handle, size).read()
+        first = extents[0] if extents else (0, 0)
+        os.ftruncate(self.handle, first[1] if first[0] == 0 else 0)
 
 
 @contextlib.contextmanager
@@ -100,7 +112,7 @@ def claimed_part(ingest: Path, digest: Digest, is_complete: Callable[[], bool]) 
             if left is not None and not is_exclusive(path):
                 shares = False
             elif _is_at(handle, path):
-                yield Part(path, handle, os.fstat(handle).st_size)
+                yield Part(path, handle, bytes_on_disk(os.fstat(handle)))
                 return
         finally:
             os.close(handle)
@@ -111,12 +123,20 @@ def claimed_part(ingest: Path, digest: Digest, is_complete: Callable[[], bool]) 
 
 def _largest_part(ingest: Path, digest: Digest) -> Path | None:
     found: list[tuple[int, Path]] = []
-    for path in ingest.glob(f"{digest.hex}.*.part"):
+    for name in os.listdir(ingest):  # noqa: PTH208  # a pattern would be compiled for every blob
+        if not (name.startswith(f"{digest.hex}.") and name.endswith(".part")):
+            continue
+        path = ingest / name
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()
             if stat.S_ISREG(status.st_mode):
-                found.append((status.st_size, path))
+                found.append((bytes_on_disk(status), path))
     return max(found)[1] if found else None
+
+
+def bytes_on_disk(status: os.stat_result) -> int:
+    """Of a file that may have holes."""
+    return min(status.st_size, status.st_blocks * _BLOCK)
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import re
 import socket
 import ssl
@@ -241,7 +242,8 @@ class FakeRegistry:
             self.blobs[request.repository, digest] = content
             return Reply(201, {"Docker-Content-Digest": digest})
         self._uploads[request.name] = content
-        return Reply(202, {"Location": request.target, "Range": f"0-{len(content) - 1}"})
+        status = 204 if request.method == "GET" else 202
+        return Reply(status, {"Location": request.target, "Range": f"0-{max(0, len(content) - 1)}"})
 
     def _start_upload(self, request: Request) -> Reply:
         digest, source = request.query.get("mount", ""), request.query.get("from", "")
@@ -348,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, reply: Reply) -> None:
         headers = {**reply.headers}
-        if isinstance(reply.body, bytes) and reply.declared == "truth":
+        if isinstance(reply.body, bytes | mmap.mmap) and reply.declared == "truth":
             headers.setdefault("Content-Length", str(len(reply.body)))
         elif isinstance(reply.declared, int):
             headers["Content-Length"] = str(reply.declared)

@@ -24,6 +24,7 @@ from mrpack.errors import (
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.reference import Reference
+from mrpack.store.durable import LINK_LEAST
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 
@@ -190,17 +191,27 @@ def test_an_adopted_file_is_not_copied_on_one_file_system(layout: OciLayout, tmp
 
 def test_editing_an_adopted_file_in_place_is_noticed(layout: OciLayout, tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
-    file.write_bytes(CONTENT)
-    layout.adopt(describe(CONTENT), file)
-    path = layout.blobs.path(Digest.of(CONTENT))
+    large = os.urandom(LINK_LEAST)
+    file.write_bytes(large)
+    layout.adopt(describe(large), file)
+    path = layout.blobs.path(Digest.of(large))
     if not path.samefile(file):
         pytest.skip("this file system gives the store extents of its own")
     with file.open("r+b") as edited:
         edited.write(b"edited")
     os.utime(file, ns=(1, 1))
-    assert not layout.exists(describe(CONTENT))
+    assert not layout.exists(describe(large))
     with pytest.raises(IntegrityError, match="edited after packaging"):
-        layout.fetch(describe(CONTENT))
+        layout.fetch(describe(large))
+
+
+def test_editing_a_small_file_changes_no_model(layout: OciLayout, tmp_path: Path) -> None:
+    file = tmp_path / "LICENSE"
+    file.write_bytes(b"licence")
+    layout.adopt(describe(b"licence"), file)
+    file.write_bytes(b"another")
+    assert layout.exists(describe(b"licence"))
+    assert layout.blobs.path(Digest.of(b"licence")).read_bytes() == b"licence"
 
 
 def test_a_planted_link_is_not_followed(layout: OciLayout, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mrpack.digest import BytesSource, Digest
 from mrpack.errors import HostRefused, IntegrityError, MrpackError, NotFound, TransferError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
+from mrpack.store.durable import LINK_LEAST
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 
@@ -143,20 +144,22 @@ def test_a_layout_from_anywhere_is_hashed_before_its_files_are_taken(tmp_path: P
 
 def test_a_note_on_one_file_says_nothing_of_another(store: Store, tmp_path: Path) -> None:
     """Of two who package the same bytes from two files, the last one's file is watched."""
+    large = os.urandom(LINK_LEAST)
+    blob = Descriptor(media_type="a/b", digest=Digest.of(large), size=len(large))
     files = [tmp_path / "one.gguf", tmp_path / "two.gguf"]
     for number, file in enumerate(files):
-        file.write_bytes(WEIGHTS)
+        file.write_bytes(large)
         os.utime(file, (number, number))
-        store.layout.adopt(BLOB, file)
-        assert store.layout.exists(BLOB)
-    if not store.layout.blobs.path(DIGEST).samefile(files[1]):
+        store.layout.adopt(blob, file)
+        assert store.layout.exists(blob)
+    if not store.layout.blobs.path(blob.digest).samefile(files[1]):
         pytest.skip("this file system gives the store extents of its own")
     os.utime(files[0], (7, 7))
-    assert store.layout.exists(BLOB)
+    assert store.layout.exists(blob)
     os.utime(files[1], (7, 7))
-    assert not store.layout.exists(BLOB)
-    store.layout.push(BLOB, lambda offset: BytesSource(WEIGHTS[offset:]))
-    assert store.layout.exists(BLOB)
+    assert not store.layout.exists(blob)
+    store.layout.push(blob, lambda offset: BytesSource(large[offset:]))
+    assert store.layout.exists(blob)
 
 
 def test_a_bundle_whose_blob_was_replaced_is_built_again(store: Store) -> None:

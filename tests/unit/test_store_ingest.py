@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from mrpack.digest import BytesSource, Digest
 from mrpack.errors import HostRefused, IntegrityError
 from mrpack.store.blobs import BlobFolder
+from mrpack.store.durable import LINK_LEAST
 from mrpack.store.ingest import Ingest
 
 CONTENT = bytes(range(256)) * 100
@@ -89,19 +91,21 @@ def test_a_closed_ingest_takes_nothing(blobs: BlobFolder) -> None:
 def test_a_linked_blob_that_was_edited_is_healed_by_writing_it_again(
     blobs: BlobFolder, tmp_path: Path, how: str
 ) -> None:
+    large = os.urandom(LINK_LEAST)
+    digest = Digest.of(large)
     mine = tmp_path / "mine.gguf"
-    mine.write_bytes(CONTENT)
-    blobs.adopt(DIGEST, len(CONTENT), mine)
+    mine.write_bytes(large)
+    blobs.adopt(digest, len(large), mine)
     if mine.stat().st_nlink == 1:
         pytest.skip("this file system shares extents instead of linking")
-    mine.write_bytes(CONTENT[::-1])
-    assert not blobs.has(DIGEST, len(CONTENT))
+    mine.write_bytes(large[::-1])
+    assert not blobs.has(digest, len(large))
     if how == "add":
-        blobs.add(DIGEST, len(CONTENT), lambda offset: BytesSource(CONTENT[offset:]))
+        blobs.add(digest, len(large), lambda offset: BytesSource(large[offset:]))
     else:
         with Ingest(blobs) as ingest:
-            write(ingest, CONTENT)
-            ingest.finish(DIGEST)
-    assert blobs.has(DIGEST, len(CONTENT))
-    assert blobs.path(DIGEST).read_bytes() == CONTENT
-    assert mine.read_bytes() == CONTENT[::-1]
+            write(ingest, large)
+            ingest.finish(digest)
+    assert blobs.has(digest, len(large))
+    assert blobs.path(digest).read_bytes() == large
+    assert mine.read_bytes() == large[::-1]
