@@ -11,11 +11,14 @@ from typing import Any, Final, TypeVar
 from platformdirs import PlatformDirs
 
 from mrpack.errors import UsageError, from_os_error
+from mrpack.model.amounts import parse_size
+from mrpack.neighbours import NEIGHBOURS
 from mrpack.oci.reference import ReferenceDefaults
 
 _T = TypeVar("_T")
 
 _DEFAULT_JOBS: Final = 3
+SANDBOXES: Final = ("auto", "off", "required")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,11 @@ class Settings:
 
     `home`: store, bundles, engines and logs (`MRPACK_HOME`). `config_home`: config.toml and what `configure`
     keeps (`MRPACK_CONFIG_HOME`). `docker_config`: folder of Docker's config.json. `jobs`: blobs at once.
+    `limit_rate`: bytes a second to and from registries; None for no limit. `cache`: for what can be made
+    again, when `home` cannot be written to.
+    `neighbour_folders`: where tools of NEIGHBOURS keep their models, for those whose variable says so.
+    `indexes`: package indexes by the names of engines' recipes (docs/engines.md); a URL may hold a password.
+    `sandbox`: one of SANDBOXES, how far engines are confined.
     """
 
     home: Path
@@ -56,6 +64,11 @@ class Settings:
     registries: Mapping[str, RegistryRules] = field(default_factory=dict)
     proxies: Proxies = field(default_factory=Proxies)
     jobs: int = _DEFAULT_JOBS
+    limit_rate: int | None = None
+    cache: Path | None = None
+    indexes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sandbox: str = SANDBOXES[0]
+    neighbour_folders: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -68,7 +81,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     config_home = Path(environ.get("MRPACK_CONFIG_HOME") or folders.user_config_path)
     table = _read_config(config_home / "config.toml")
     where = str(config_home / "config.toml")
-    _only_keys(table, {"home", "jobs", "defaults", "registries"}, where)
+    _only_keys(table, {"home", "jobs", "limit_rate", "defaults", "engines", "indexes", "registries"}, where)
     defaults = _sub_table(table, "defaults", where)
     _only_keys(defaults, {"registry", "namespace", "tag"}, f"{where}: defaults")
     home = environ.get("MRPACK_HOME") or _value(table, "home", str, "", where) or folders.user_data_path
@@ -95,7 +108,24 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             no_proxy=_either(environ, "NO_PROXY"),
         ),
         jobs=_value(table, "jobs", int, _DEFAULT_JOBS, where),
+        limit_rate=_rate(table, where),
+        cache=folders.user_cache_path,
+        indexes=_indexes(table, environ.get("MRPACK_INDEXES", ""), where),
+        sandbox=_sandbox(table, environ.get("MRPACK_SANDBOX", ""), where),
+        neighbour_folders={
+            prefix: Path(folder)
+            for prefix, neighbour in NEIGHBOURS.items()
+            if (folder := environ.get(neighbour.variable))
+        },
     )
+
+
+def _rate(table: dict[str, Any], where: str) -> int | None:
+    text = _value(table, "limit_rate", str, "", where)
+    try:
+        return parse_size(text) if text else None
+    except UsageError as error:
+        raise UsageError(f"{where}: limit_rate: {error.message}", hint=error.hint) from None
 
 
 def _either(environ: Mapping[str, str], name: str) -> str:
@@ -137,6 +167,30 @@ def _registry_rules(rules: Any, where: str) -> RegistryRules:
         mirrors=tuple(_value(rules, "mirrors", list, [], where)),
         token_realms=tuple(_value(rules, "token_realms", list, [], where)),
     )
+
+
+def _indexes(table: dict[str, Any], words: str, where: str) -> dict[str, str]:
+    """`words`: `NAME=URL …`, which win over the table."""
+    indexes = _sub_table(table, "indexes", where)
+    found = {name: _value(indexes, name, str, "", f"{where}: indexes") for name in indexes}
+    for word in words.split():
+        name, separator, url = word.partition("=")
+        if not (name and separator and url):
+            raise UsageError("MRPACK_INDEXES holds a word that is not NAME=URL")
+        found[name] = url
+    return found
+
+
+def _sandbox(table: dict[str, Any], word: str, where: str) -> str:
+    engines = _sub_table(table, "engines", where)
+    _only_keys(engines, {"sandbox"}, f"{where}: engines")
+    found = word or _value(engines, "sandbox", str, SANDBOXES[0], f"{where}: engines")
+    if found not in SANDBOXES:
+        raise UsageError(
+            f"{'MRPACK_SANDBOX' if word else f'{where}: engines: sandbox'} is {found!r}",
+            hint=f"one of {', '.join(SANDBOXES)}",
+        )
+    return found
 
 
 def _sub_table(table: dict[str, Any], key: str, where: str) -> dict[str, Any]:

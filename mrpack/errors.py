@@ -9,6 +9,7 @@
     +- InvalidArtifact      7  422   a malformed model file, manifest, config or override
     +- Unsupported          8  501   well-formed, but not possible with this engine, format or platform
     +- HostRefused          8  507   this machine could not do it: disk full, read-only store, port taken
+    |  +- StoreBusy         8  507   another mrpack works on the store just now
     +- EngineFailed         9  502   the inference engine did not start, crashed or answered garbage
 
 Decisions are made on the class and its attributes, never on the text.
@@ -106,6 +107,10 @@ class HostRefused(MrpackError):
     exit_code = 8
     http_status = 507
     code = "host_refused"
+
+
+class StoreBusy(HostRefused):
+    """Another process works on the store; the same may succeed later."""
 
 
 class EngineFailed(MrpackError):

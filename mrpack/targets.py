@@ -1,18 +1,34 @@
-"""Places people can name: a registry reference, or `oci:FOLDER[:TAG]`."""
+"""Places people can name: a registry reference, or one of KINDS such as `oci:FOLDER[:TAG]`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from mrpack.content.ports import Target
-from mrpack.errors import UsageError
+from mrpack.content.ports import Source, Target
+from mrpack.errors import NotFound, Unsupported, UsageError
+from mrpack.neighbours import NEIGHBOURS, Neighbour, NeighbourStore
 from mrpack.oci.reference import Reference
+from mrpack.store.archive import ArchiveSource, OciArchive
 from mrpack.store.layout import OciLayout
 from mrpack.workspace import Access, Workspace
 
-_LAYOUT: Final = "oci:"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A source, the reference in its own form, and the full name for messages.
+
+    `local`: the name under which it would come into the local store; None where there is only a tag.
+    """
+
+    source: Source
+    ref: str
+    name: str
+    local: Reference | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +40,162 @@ class Place:
     name: str
 
 
-def open_place(
-    workspace: Workspace, text: str, access: Access | None = None, *, create: bool = True
-) -> Place:
-    """Nothing is contacted or written yet. `create=False`: a folder must be a layout already.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of place on this machine, written `PREFIX:REST` as `usage` shows.
+
+    `read` raises NotFound when nothing of that kind is there; `write` makes it, at the first content. Without
+    a `write` it belongs to another program, and is only read. `grows`: what is there can be added to.
+    """
+
+    usage: str
+    read: Callable[[Workspace, str], Origin]
+    write: Callable[[Workspace, str], Place] | None = None
+    grows: bool = False
+
+
+def is_place(text: str) -> bool:
+    """Whether it names a place of KINDS, rather than a registry or a local model."""
+    prefix, colon, _ = text.partition(":")
+    return bool(colon) and prefix in KINDS
+
+
+def open_source(workspace: Workspace, text: str, access: Access | None = None) -> Origin:
+    """What is read from; nothing in a registry is contacted yet.
 
     Raises:
         UsageError: a malformed name.
-        NotFound: the folder of a source is no layout.
+        NotFound, InvalidArtifact: no such folder or file, or it is not what it should be.
     """
-    if text.startswith(_LAYOUT):
-        folder, _, tag = text.removeprefix(_LAYOUT).partition(":")
-        if not folder:
-            raise UsageError(f"bad layout {text!r}", hint="write oci:FOLDER[:TAG]")
-        ref = tag or workspace.settings.references.tag
-        return Place(target=OciLayout(Path(folder), create=create), ref=ref, name=f"oci:{folder}:{ref}")
+    if is_place(text):
+        prefix, _, rest = text.partition(":")
+        return KINDS[prefix].read(workspace, rest)
+    place = open_place(workspace, text, access)
+    reference = Reference.parse(text, workspace.settings.references)
+    return Origin(source=place.target, ref=place.ref, name=place.name, local=reference)
+
+
+def open_place(workspace: Workspace, text: str, access: Access | None = None) -> Place:
+    """What is written to; nothing is contacted or written yet.
+
+    Raises:
+        UsageError: a malformed name.
+        Unsupported: a place of another program.
+    """
+    if is_place(text):
+        prefix, _, rest = text.partition(":")
+        write = KINDS[prefix].write
+        if write is None:
+            raise Unsupported(f"nothing is written to {prefix}:, which belongs to another program")
+        return write(workspace, rest)
     reference = Reference.parse(text, workspace.settings.references)
     return Place(target=workspace.registry(reference, access), ref=reference.target, name=str(reference))
+
+
+def open_existing(workspace: Workspace, text: str, access: Access | None = None) -> Place:
+    """What is there already, to add to it.
+
+    Raises:
+        Unsupported: a place that is written whole, or belongs to another program.
+        NotFound, UsageError: as `open_source`.
+    """
+    if not is_place(text):
+        return open_place(workspace, text, access)
+    prefix, _, rest = text.partition(":")
+    write = KINDS[prefix].write
+    if not KINDS[prefix].grows or write is None:
+        raise Unsupported(f"nothing can be added to {text}", hint="`mrpack copy` it to oci:FOLDER first")
+    origin = open_source(workspace, text)
+    return Place(target=write(workspace, rest).target, ref=origin.ref, name=origin.name)
+
+
+def _path_and_tag(prefix: str, rest: str) -> tuple[Path, str]:
+    path, _, tag = rest.partition(":")
+    if not path:
+        raise UsageError(f"bad place '{prefix}:{rest}'", hint=f"write {KINDS[prefix].usage}")
+    return Path(path), tag
+
+
+def _read_layout(workspace: Workspace, rest: str) -> Origin:
+    folder, tag = _path_and_tag("oci", rest)
+    return _origin("oci", OciLayout(folder, create=False), folder, tag or _only(workspace))
+
+
+def _write_layout(workspace: Workspace, rest: str) -> Place:
+    folder, tag = _path_and_tag("oci", rest)
+    ref = tag or workspace.settings.references.tag
+    return Place(target=OciLayout(folder), ref=ref, name=f"oci:{folder}:{ref}")
+
+
+def _read_archive(workspace: Workspace, rest: str) -> Origin:
+    file, tag = _path_and_tag("oci-archive", rest)
+    return _origin("oci-archive", ArchiveSource(file), file, tag or _only(workspace))
+
+
+def _write_archive(workspace: Workspace, rest: str) -> Place:
+    file, tag = _path_and_tag("oci-archive", rest)
+    ref = tag or workspace.settings.references.tag
+    return Place(target=OciArchive(file), ref=ref, name=f"oci-archive:{file}:{ref}")
+
+
+_Ref = str | Callable[[OciLayout | ArchiveSource, str], str]
+
+
+def _origin(prefix: str, source: OciLayout | ArchiveSource, path: Path, ref: _Ref) -> Origin:
+    name = f"{prefix}:{path}"
+    found = ref if isinstance(ref, str) else ref(source, name)
+    return Origin(source=source, ref=found, name=f"{name}:{found}", local=full_name(found))
+
+
+def _only(workspace: Workspace) -> Callable[[OciLayout | ArchiveSource, str], str]:
+    """The default tag, or the only artifact there is: other tools may have given it no name at all."""
+    default = workspace.settings.references.tag
+
+    def choose(source: OciLayout | ArchiveSource, name: str) -> str:
+        tags = source.tags()
+        if default in tags:
+            return default
+        if len(tags) == 1:
+            return tags[0]
+        if not tags and len(source.entries) == 1:
+            return str(source.entries[0].digest)
+        offer = ", ".join(tags[:5])
+        raise NotFound(
+            f"{name} holds {len(source.entries)} artifacts, and none is tagged {default!r}",
+            hint=f"say which: {offer}" if tags else "give a digest",
+        )
+
+    return choose
+
+
+def full_name(ref: str) -> Reference | None:
+    """`ref` when it is a whole reference, with a registry in front; None for a mere tag or digest."""
+    try:
+        found = Reference.parse(ref)
+    except UsageError:
+        return None
+    return found if ref == str(found) else None
+
+
+def _read_neighbour(neighbour: Neighbour, workspace: Workspace, rest: str) -> Origin:
+    if not rest:
+        raise UsageError(f"bad place '{neighbour.prefix}:'", hint=f"write {neighbour.prefix}:NAME")
+    reference = Reference.parse(rest, neighbour.defaults)
+    return Origin(
+        source=NeighbourStore(neighbour, workspace.settings.neighbour_folders.get(neighbour.prefix)),
+        ref=str(reference),
+        name=f"{neighbour.prefix}:{reference.familiar(neighbour.defaults)}",
+        local=reference,
+    )
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "oci": Kind(usage="oci:FOLDER[:TAG]", read=_read_layout, write=_write_layout, grows=True),
+        "oci-archive": Kind(usage="oci-archive:FILE[:TAG]", read=_read_archive, write=_write_archive),
+        **{
+            prefix: Kind(usage=f"{prefix}:NAME", read=partial(_read_neighbour, neighbour))
+            for prefix, neighbour in NEIGHBOURS.items()
+        },
+    }
+)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mrpack.environment import RegistryRules, Settings, load_settings
 from mrpack.oci.reference import Reference
@@ -16,27 +16,33 @@ from mrpack.version import VERSION
 
 if TYPE_CHECKING:
     from mrpack.registry import CredentialStore, RegistrySession, RegistrySettings, RegistryTarget
+    from mrpack.registry.rate import RateLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How to reach the registry of one call, over what the settings say of it."""
+    """How to reach the registry of one call, over what the settings say of it.
+
+    `limit_rate`: bytes a second, over all connections of this call in both directions.
+    """
 
     plain_http: bool = False
     ca_file: Path | None = None
     skip_verify: bool = False
+    limit_rate: int | None = None
 
 
 class Workspace:
-    """Opens everything lazily; one of it serves a whole process."""
+    """Opens everything lazily; one of it serves a whole process. Close it to close its connections."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._sessions: dict[tuple[str, Access], RegistrySession] = {}
+        self._rates: dict[int, RateLimit] = {}
 
     @functools.cached_property
     def store(self) -> Store:
-        return Store(self.settings.home, self.settings.references)
+        return Store(self.settings.home, self.settings.references, cache=self.settings.cache)
 
     @functools.cached_property
     def credentials(self) -> CredentialStore:
@@ -54,13 +60,40 @@ class Workspace:
         )
 
     def session(self, registry: str, access: Access | None = None) -> RegistrySession:
-        """Connections to one registry with the settings of that registry and of this call."""
+        """Connections to one registry with the settings of that registry and of this call.
+
+        Mirrors are reached by the settings under their own names; of this call they share the rate.
+        """
         from mrpack.registry import RegistrySession  # noqa: PLC0415  # local commands need no HTTP
 
         key = (registry, access or Access())
         if key not in self._sessions:
-            self._sessions[key] = RegistrySession(_registry_settings(self.settings, *key), self.credentials)
+            limit_rate = key[1].limit_rate or self.settings.limit_rate
+            self._sessions[key] = RegistrySession(
+                _registry_settings(self.settings, *key),
+                self.credentials,
+                rate=self._rate(limit_rate) if limit_rate else None,
+                open_mirror=lambda mirror: self.session(mirror, Access(limit_rate=limit_rate)),
+            )
         return self._sessions[key]
+
+    def _rate(self, bytes_per_s: int) -> RateLimit:
+        """One for all registries: a copy from one to another takes from it twice."""
+        from mrpack.registry.rate import RateLimit  # noqa: PLC0415  # local commands need no HTTP
+
+        return self._rates.setdefault(bytes_per_s, RateLimit(bytes_per_s))
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them anew. Idempotent."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
 
 def _registry_settings(settings: Settings, registry: str, access: Access) -> RegistrySettings:

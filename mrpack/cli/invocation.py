@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
+from mrpack.errors import from_os_error
+
 _P = ParamSpec("_P")
 
 if TYPE_CHECKING:
@@ -32,9 +34,17 @@ class Invocation:
     def result(self, text: str, value: Any) -> None:
         """Print the result: `text` for people (nothing when empty), `value` as JSON with `--json`."""
         if self.json:
-            click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-        elif text:
+            text = json.dumps(value, indent=2, ensure_ascii=False)
+        if not text:
+            return
+        try:
             click.echo(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # What is left in the buffer would fail once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise from_os_error(error, "write the result") from error
 
     def say(self, text: str) -> None:
         """A message for people, on standard error; silent with `--quiet`."""

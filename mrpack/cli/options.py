@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from mrpack.errors import UsageError
+from mrpack.model.amounts import parse_size
 from mrpack.workspace import Access
+
+
+class Size(click.ParamType[int]):
+    """Bytes, written as `500K` or `10M`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
 
 FILE: Final = click.Path(path_type=Path)
 
@@ -31,6 +47,27 @@ _REGISTRY: Final = (
     click.option("--ca-file", type=FILE, metavar="FILE", help="Trust this PEM file of certificates too."),
     click.option("--insecure-skip-verify", is_flag=True, help="Do not check the registry's TLS certificate."),
 )
+
+
+limit_rate = click.option(
+    "--limit-rate",
+    type=Size(),
+    metavar="SIZE",
+    help="Bytes a second over all connections, such as 10M. [default: `limit_rate` of config.toml]",
+)
+referrers = click.option(
+    "--referrers", is_flag=True, help="Bring what belongs to it too: signatures, bills of materials."
+)
+
+
+def transfer_options(function: Callable[..., None]) -> Callable[..., None]:
+    """As `registry_options`, for commands that move blobs."""
+
+    @functools.wraps(function)
+    def run(*args: Any, access: Access, limit_rate: int | None, **rest: Any) -> None:
+        function(*args, access=replace(access, limit_rate=limit_rate), **rest)
+
+    return registry_options(limit_rate(run))
 
 
 def registry_options(function: Callable[..., None]) -> Callable[..., None]:

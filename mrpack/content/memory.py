@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from mrpack.content.ports import Opener
+from mrpack.content.referrers import find_referrers
 from mrpack.digest import ByteSource, BytesSource, Digest, read_verified
 from mrpack.errors import NotFound
 from mrpack.oci.descriptor import Descriptor
@@ -62,6 +63,11 @@ class MemoryTarget:
             raise NotFound(f"no content {descriptor.digest} in memory")
         with self._lock:
             self._tags[ref] = descriptor
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        with self._lock:
+            manifests = {str(item.digest): item for item in self._tags.values()}
+        return find_referrers(self, manifests.values(), subject, artifact_type)
 
     def tags(self) -> list[str]:
         with self._lock:

@@ -9,19 +9,16 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mrpack.errors import HostRefused, UsageError, from_os_error
 from mrpack.registry.credential import Credential
 from mrpack.registry.credential_helper import CredentialHelper
+from mrpack.registry.known import credential_keys
 from mrpack.registry.secret import Secret
 from mrpack.store.durable import make_folder, sync_folder
 
 _log = logging.getLogger(__name__)
-
-# `docker login` keeps Docker Hub under the address of an interface that is long gone.
-_HUB: Final = "docker.io"
-_HUB_KEY: Final = "https://index.docker.io/v1/"
 
 
 class CredentialStore:
@@ -142,7 +139,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _server_key(registry: str) -> str:
-    return _HUB_KEY if registry == _HUB else registry
+    return credential_keys(registry)[0]
 
 
 def _keys(registry: str, repository: str) -> Iterator[str]:
@@ -150,11 +147,10 @@ def _keys(registry: str, repository: str) -> Iterator[str]:
     parts = repository.split("/") if repository else []
     for count in range(len(parts), 0, -1):
         yield "/".join([registry, *parts[:count]])
-    names = (_HUB, "index.docker.io", "registry-1.docker.io") if registry == _HUB else (registry,)
-    if registry == _HUB:
-        yield _HUB_KEY
-    for name in names:
+    for name in credential_keys(registry):
         yield name
+        if "://" in name:
+            continue
         for scheme in ("https", "http"):
             for path in ("", "/", "/v1/", "/v2/", "/v1", "/v2"):
                 yield f"{scheme}://{name}{path}"

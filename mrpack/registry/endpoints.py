@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from mrpack.errors import UsageError
+from mrpack.registry.known import api_host
 from mrpack.registry.settings import RegistrySettings
 from mrpack.registry.url import Origin, is_loopback_name
-
-# The name in references is not the name of the server.
-_API_HOSTS: Final = {"docker.io": "registry-1.docker.io"}
 
 
 def origin_of(registry: str, settings: RegistrySettings) -> Origin:
@@ -21,7 +17,7 @@ def origin_of(registry: str, settings: RegistrySettings) -> Origin:
     if not host or (port_text and not port_text.isdigit()):
         raise UsageError(f"not a registry: {registry[:80]!r}", hint="write host or host:port")
     scheme = "http" if _speaks_plain_http(registry, host, settings) else "https"
-    return Origin(scheme, _API_HOSTS.get(host, host), int(port_text or (80 if scheme == "http" else 443)))
+    return Origin(scheme, api_host(host), int(port_text or (80 if scheme == "http" else 443)))
 
 
 def _speaks_plain_http(registry: str, host: str, settings: RegistrySettings) -> bool:

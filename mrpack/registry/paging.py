@@ -12,7 +12,13 @@ from mrpack.registry.transport import Response
 from mrpack.registry.url import Url
 
 _PAGE_LIMIT: Final = 1_000
-_NEXT = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+# Far above the few thousand of busy repositories.
+_TAG_LIMIT: Final = 100_000
+# Of a list as a whole, in bytes of JSON: pages are bounded, but there may be many.
+LIST_LIMIT: Final = 16 * 1024 * 1024
+# Each sign is looked at once: a pattern for all of a link would go over a long header again and again.
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_IS_NEXT = re.compile(r';\s*rel="?next\b', re.IGNORECASE)
 
 
 def list_tags(client: RegistryClient, repository: str, scopes: tuple[str, ...]) -> list[str]:
@@ -24,22 +30,25 @@ def list_tags(client: RegistryClient, repository: str, scopes: tuple[str, ...]) 
     """
     doing = f"list the tags of {repository}"
     found: set[str] = set()
+    size = 0
     path: str | Url | None = f"/v2/{repository}/tags/list?n=1000"
     for _ in range(_PAGE_LIMIT):
         if path is None:
             return sorted(found)
         response = client.send(Call(doing=doing, path=path, repository=repository, scopes=scopes))
         before = len(found)
-        found.update(_tags(response, doing))
-        path = _next_page(response, client, doing)
-        if path is not None and len(found) == before:
+        raw = response.read(MANIFEST_LIMIT)
+        found.update(_tags(raw, doing))
+        path = next_page(response, client, doing)
+        size += len(raw)
+        if size > LIST_LIMIT or len(found) > _TAG_LIMIT or (path is not None and len(found) == before):
             break
     raise RegistryUnavailable(f"{doing}: {client.registry} sends pages without end")
 
 
-def _tags(response: Response, doing: str) -> list[str]:
+def _tags(raw: bytes, doing: str) -> list[str]:
     try:
-        tags = decode_object(response.read(MANIFEST_LIMIT), "tags").get("tags") or []
+        tags = decode_object(raw, "tags").get("tags") or []
     except InvalidArtifact as error:
         raise RegistryUnavailable(f"{doing}: {error.message}") from error
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -47,12 +56,13 @@ def _tags(response: Response, doing: str) -> list[str]:
     return tags
 
 
-def _next_page(response: Response, client: RegistryClient, doing: str) -> Url | None:
+def next_page(response: Response, client: RegistryClient, doing: str) -> Url | None:
     """RFC 8288. Another origin would be asked with nothing to show, and could answer anything."""
-    link = _NEXT.search(response.header("Link") or "")
-    if link is None:
+    links = _LINK.findall(response.header("Link") or "")
+    location = next((location for location, rest in links if _IS_NEXT.search(rest)), None)
+    if location is None:
         return None
-    url = response.url.follow(link[1])
+    url = response.url.follow(location)
     if url.origin != client.origin:
         raise RegistryUnavailable(
             f"{doing}: {client.registry} continues its list on {url.origin}, which is refused"

@@ -8,21 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrpack.errors import AccessDenied
+from mrpack.registry.known import may_see_credentials
 from mrpack.registry.reach import Reach
 from mrpack.registry.url import Origin, Url, is_loopback_name
-
-# Token services that are known to lie on another site than their registry.
-_KNOWN_PAIRS: Final = frozenset(
-    {
-        ("registry-1.docker.io", "auth.docker.io"),
-        ("registry.gitlab.com", "gitlab.com"),
-        ("ghcr.io", "ghcr.io"),
-        ("registry.digitalocean.com", "api.digitalocean.com"),
-        ("rg.fr-par.scw.cloud", "api.scaleway.com"),
-        ("rg.nl-ams.scw.cloud", "api.scaleway.com"),
-        ("rg.pl-waw.scw.cloud", "api.scaleway.com"),
-    }
-)
 
 # Names under which strangers live side by side, besides the public suffixes of countries.
 _SHARED_DOMAINS: Final = frozenset(
@@ -60,7 +48,7 @@ def judge_realm(realm: Url, registry: Origin, registry_reach: Reach, trusted: Co
         # On plain http, whoever listens on another port may be another user of the machine.
         return RealmRule(credentials=encrypted, nearest=Reach.LOCAL)
     if encrypted and (
-        _is_same_site(service.host, registry.host) or (registry.host, service.host) in _KNOWN_PAIRS
+        _is_same_site(service.host, registry.host) or may_see_credentials(registry.host, service.host)
     ):
         return RealmRule(credentials=True, nearest=min(registry_reach, Reach.PRIVATE))
     return RealmRule(credentials=False, nearest=Reach.PUBLIC)

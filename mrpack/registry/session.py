@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from mrpack.errors import AccessDenied
@@ -10,6 +11,7 @@ from mrpack.registry.auth import Authorizer
 from mrpack.registry.client import Call, RegistryClient
 from mrpack.registry.credential import CredentialSource, FixedCredentials
 from mrpack.registry.endpoints import origin_of
+from mrpack.registry.rate import RateLimit
 from mrpack.registry.retry import Clock, RetryPolicy
 from mrpack.registry.settings import RegistrySettings
 from mrpack.registry.tokens import Tokens
@@ -28,8 +30,16 @@ class RegistrySession:
         credentials: CredentialSource | None = None,
         *,
         clock: Clock | None = None,
+        rate: RateLimit | None = None,
+        open_mirror: Callable[[str], RegistrySession] | None = None,
     ) -> None:
-        """Anonymous without `credentials`."""
+        """Anonymous without `credentials`.
+
+        `rate` limits the blobs of all targets, both ways. `open_mirror` gives the session in which a mirror
+        is spoken to, with settings of its own, and which its maker closes; by default this one.
+        """
+        self.rate = rate
+        self._open_mirror = open_mirror
         self.settings = settings or RegistrySettings()
         self._credentials = credentials or FixedCredentials()
         self._clock = clock or Clock()
@@ -43,7 +53,10 @@ class RegistrySession:
 
     def mirrors(self, registry: str) -> tuple[RegistryClient, ...]:
         """Where to read first, in order."""
-        return tuple(self._client(name, mirror=True) for name in self.settings.mirrors.get(registry, ()))
+        return tuple(
+            (self._open_mirror(name) if self._open_mirror else self)._client(name, mirror=True)  # noqa: SLF001
+            for name in self.settings.mirrors.get(registry, ())
+        )
 
     def check(self, registry: str) -> None:
         """Speak to `registry` once, with the credentials if it asks for any; for `login`.

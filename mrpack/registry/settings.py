@@ -31,7 +31,8 @@ class RegistrySettings:
         client_key: its key, when that is not in the same file.
         skip_verify: registries whose certificate is not checked; nothing they redirect to is meant.
         mirrors: registries to read from first, by the registry they mirror. What they say under a digest
-            is checked; what they say under a tag is believed.
+            is checked; what they say under a tag is believed. These settings hold for them too, unless
+            the session opens others for a mirror.
         trusted_realms: hosts (`auth.example.com`, or with a port) that may be shown a registry's credentials
             although they lie on another site, by registry.
         read_timeout_s: longest silence in the middle of an answer; also the window of the least rate.

@@ -40,8 +40,16 @@ class Bundle:
         return self.folder
 
 
-def build_bundle(folder: Path, artifact: ModelArtifact, blob_file: Callable[[Descriptor], Path]) -> Bundle:
-    """Hard links (or reflinks, or copies) of the blobs, put in place with one rename.
+def build_bundle(
+    folder: Path,
+    artifact: ModelArtifact,
+    blob_file: Callable[[Descriptor], Path],
+    *,
+    symbolic: bool = False,
+) -> Bundle:
+    """Hard links (or reflinks, or copies; small files are copied) of the blobs, put in place with one rename.
+
+    `symbolic`: links by name, for blobs on a disk that cannot be written to.
 
     Idempotent; two processes may build the same bundle at once. `blob_file` raises when a blob is missing
     or damaged.
@@ -56,7 +64,10 @@ def build_bundle(folder: Path, artifact: ModelArtifact, blob_file: Callable[[Des
         for path, blob in blobs.items():
             target = aside / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _place(blob, target)
+            if symbolic:
+                target.symlink_to(blob)
+            else:
+                _place(blob, target)
         _put_in_place(aside, folder, blobs)
     except OSError as error:
         raise from_os_error(error, f"build bundle {folder}") from error
@@ -104,11 +115,16 @@ def _is_complete(folder: Path, blobs: Mapping[str, Path]) -> bool:
 def _is_of(file: Path, blob: Path) -> bool:
     """Whether `file` is the blob itself, or was copied from it; a blob that was replaced makes it stale."""
     try:
-        ours, theirs = file.lstat(), blob.lstat()
+        ours, theirs = file.stat(), blob.stat()
     except OSError:
         return False
-    is_copy = stat.S_ISREG(ours.st_mode) and (ours.st_size, ours.st_mtime_ns) == (
-        theirs.st_size,
-        theirs.st_mtime_ns,
+    is_copy = (
+        not file.is_symlink()
+        and stat.S_ISREG(ours.st_mode)
+        and (ours.st_size, ours.st_mtime_ns)
+        == (
+            theirs.st_size,
+            theirs.st_mtime_ns,
+        )
     )
     return os.path.samestat(ours, theirs) or is_copy

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from mrpack.content.ports import Opener
+from mrpack.content.referrers import find_referrers
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader, read_verified
-from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, from_os_error
+from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, StoreBusy, from_os_error
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object, encode
-from mrpack.oci.manifest import Index
+from mrpack.oci.manifest import Index, parse_document
 from mrpack.oci.mediatypes import INDEXES, MANIFESTS
 from mrpack.store.blobs import BlobFolder
 from mrpack.store.durable import make_folder, read_plain, sync_folder, write_atomic
 from mrpack.store.index_file import REPAIR, IndexFile
 from mrpack.store.locks import locked
+from mrpack.store.sightings import sightings
 
 # image-spec, "Image Layout".
 LAYOUT_VERSION: Final = "1.0.0"
@@ -36,6 +38,7 @@ class OciLayout:
         self.root = root
         self.blobs = BlobFolder(root)
         self._index = IndexFile(root, self.blobs.ingest_folder)
+        self._sightings: dict[str, dict[Digest, str]] = {}
         if not create and not (root / "oci-layout").is_file():
             raise NotFound(f"{root} is not an OCI image layout: no oci-layout file")
         self._check_version(lenient=lenient)
@@ -113,6 +116,11 @@ class OciLayout:
         except OSError as error:
             raise from_os_error(error, "write index") from error
 
+    def keep_entries(self, live: Container[Digest]) -> None:
+        """Drop the entries of other manifests. Inside `collecting`."""
+        if any(entry.digest not in live for entry in self.entries):
+            self.update(lambda entries: [entry for entry in entries if entry.digest in live])
+
     def restore(self, entries: Sequence[Descriptor] | None) -> None:
         """Make a damaged folder a layout again, with these entries if any are given. Inside `alone`."""
         try:
@@ -171,6 +179,12 @@ class OciLayout:
             self.push(descriptor, lambda offset: BytesSource(raw[offset:]))
         if ref is not None:
             self.tag(descriptor, ref)
+        elif parse_document(raw, descriptor.media_type, str(descriptor.digest)).subject is not None:
+            # What belongs to another manifest needs no name; without an entry nobody would find it.
+            self.update(lambda entries: [*_other_than(entries, descriptor), descriptor.plain()])
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        return find_referrers(self, self.entries, subject, artifact_type)
 
     def tag(self, descriptor: Descriptor, ref: str) -> None:
         if not self.exists(descriptor):
@@ -182,6 +196,11 @@ class OciLayout:
         """Idempotent; content stays until `gc`."""
         self.update(lambda entries: list(_without(entries, ref)))
 
+    @property
+    def entries(self) -> tuple[Descriptor, ...]:
+        """As its index lists them now; what has a name has it under `REF_NAME`."""
+        return self.index().manifests
+
     def tags(self) -> list[str]:
         return sorted(ref for entry in self.index().manifests if (ref := entry.annotations.get(REF_NAME)))
 
@@ -192,6 +211,12 @@ class OciLayout:
         except (NotFound, IntegrityError):
             return None
         return self.blobs.path(descriptor.digest)
+
+    def seen_in(self, descriptor: Descriptor, registry: str) -> str | None:
+        """By the names there were when this registry was asked about first."""
+        if registry not in self._sightings:
+            self._sightings[registry] = sightings(self, registry, REF_NAME)
+        return self._sightings[registry].get(descriptor.digest)
 
     def adopt(self, descriptor: Descriptor, path: Path) -> None:
         self.prepare()
@@ -230,11 +255,11 @@ class OciLayout:
     def alone(self) -> Iterator[None]:
         """Nobody else writes, and what the index says is on disk.
 
-        Raises HostRefused when an operation is running.
+        Raises StoreBusy when an operation is running.
         """
         with contextlib.ExitStack() as held:
             if not self._lock_content(held, shared=False):
-                raise HostRefused(
+                raise StoreBusy(
                     f"another mrpack is writing to {self.root}", hint="repeat when it has finished"
                 )
             yield
@@ -249,6 +274,11 @@ class OciLayout:
         except OSError as error:
             raise from_os_error(error, f"lock {self.root}") from error
         return True
+
+
+def _other_than(entries: Sequence[Descriptor], unnamed: Descriptor) -> Iterator[Descriptor]:
+    """All but the nameless entry for the same manifest."""
+    return (entry for entry in entries if entry.digest != unnamed.digest or REF_NAME in entry.annotations)
 
 
 def _without(entries: Sequence[Descriptor], ref: str) -> Iterator[Descriptor]:

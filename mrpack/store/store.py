@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.content.artifacts import read_model
+from mrpack.content.copy import read_document
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, NotFound, from_os_error
 from mrpack.model.artifact import ModelArtifact
@@ -50,13 +52,24 @@ class Store:
     """Models of one user. `home` is created on the first write; reading works on a read-only disk."""
 
     def __init__(
-        self, home: Path, defaults: ReferenceDefaults | None = None, *, lenient: bool = False
+        self,
+        home: Path,
+        defaults: ReferenceDefaults | None = None,
+        *,
+        cache: Path | None = None,
+        lenient: bool = False,
     ) -> None:
-        """`lenient`, for `repair`: takes a store whose own small files are broken."""
+        """`lenient`, for `repair`: takes a store whose own small files are broken.
+
+        `cache`: for what engines open, when this user cannot write to `home`.
+        """
         self.home = home
         self.defaults = defaults or ReferenceDefaults()
         self.layout = OciLayout(home / "store", lenient=lenient)
-        self._unpacked = UnpackedArchives(home / "unpacked")
+        # One on a read-only disk, or another user's.
+        self._is_foreign = cache is not None and home.is_dir() and not os.access(home, os.W_OK)
+        self._made = cache if cache is not None and self._is_foreign else home
+        self._unpacked = UnpackedArchives(self._made / "unpacked")
         self._version_path = self.layout.root / "mrpack-store.json"
         self._check_version(lenient=lenient)
 
@@ -154,8 +167,13 @@ class Store:
             if artifact.archives:
                 artifact = artifact.with_unpacked([file for file, _ in unpacked])
             places = {file.descriptor.digest: path for file, path in unpacked}
+            if self._is_foreign and not folder.is_dir():
+                folder = self._made / "bundles" / folder.name
             return build_bundle(
-                folder, artifact, lambda blob: places.get(blob.digest) or self._sound_blob(blob)
+                folder,
+                artifact,
+                lambda blob: places.get(blob.digest) or self._sound_blob(blob),
+                symbolic=self._is_foreign,
             )
 
     def bundle_folder(self, manifest: Digest) -> Path:
@@ -216,17 +234,32 @@ class Store:
     def _live(self) -> set[Digest]:
         """Raises when a manifest cannot be read: what it names must not be taken for garbage."""
         live: set[Digest] = set()
-        for entry in self.layout.index().manifests:
-            live.update(closure(self.layout, entry.plain()))
+        waiting: list[tuple[Digest, Descriptor]] = []
+        for entry in self.layout.entries:
+            subject = None if REF_NAME in entry.annotations else read_document(self.layout, entry)[1].subject
+            # One that came before its subject waits for it.
+            if subject is None or not self.layout.exists(subject):
+                live.update(closure(self.layout, entry.plain()))
+            else:
+                waiting.append((subject.digest, entry.plain()))
+        # A signature of a report of a model: each lives by the one before.
+        while found := [item for item in waiting if item[0] in live]:
+            waiting = [item for item in waiting if item[0] not in live]
+            for _, entry in found:
+                live.update(closure(self.layout, entry))
         return live
 
     def collect(self, *, dry_run: bool = False) -> Collected:
         """Remove what no reference needs: blobs, parts of dead operations, bundles.
 
-        Raises HostRefused while another process writes to the store.
+        What belongs to a manifest (`subject`) and has no name lives as long as that; its entry goes with it.
+
+        Raises StoreBusy while another process writes to the store.
         """
         with self.reading() if dry_run else self.layout.collecting():
             live = self._live()
+            if not dry_run:
+                self.layout.keep_entries(live)
             dead = [blob for blob in all_blobs(self.layout) if blob.digest not in live]
             freed = sum(blob.size for blob in dead)
             try:

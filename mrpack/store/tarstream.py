@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from mrpack.digest import ByteSource
 from mrpack.errors import InvalidArtifact
@@ -58,6 +58,15 @@ class Member:
     name: str
     kind: MemberKind
     size: int
+
+
+@runtime_checkable
+class Skipping(Protocol):
+    """A source that need not read what nobody wants."""
+
+    def skip(self, count: int) -> int:
+        """Pass over `count` bytes, or as many as there are; says how many."""
+        ...
 
 
 @dataclass(slots=True)
@@ -205,6 +214,10 @@ class TarReader:
         return bytes(content)
 
     def _skip(self, count: int) -> None:
+        if isinstance(self._source, Skipping):
+            if self._source.skip(count) < count:
+                raise self._bad("ends within a file")
+            return
         buffer = memoryview(bytearray(min(count, 64 * 1024)))
         while count:
             done = self._source.readinto(buffer[: min(count, len(buffer))])

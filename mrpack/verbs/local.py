@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mrpack.errors import HostRefused, MrpackError
+from mrpack.errors import MrpackError, StoreBusy
 from mrpack.model.config import ModelConfig
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
@@ -105,7 +105,7 @@ def remove(workspace: Workspace, models: Sequence[str], *, keep_blobs: bool = Fa
     if not keep_blobs:
         try:
             freed = store.collect().freed
-        except HostRefused:
+        except StoreBusy:
             freed = None
     return Removed(models=found, freed=freed)
 
@@ -135,7 +135,7 @@ def repair(workspace: Workspace, *, dry_run: bool = False, jobs: int | None = No
 
     Raises:
         NotFound: there is no store.
-        HostRefused: another mrpack is writing to it.
+        StoreBusy: another mrpack is writing to it.
     """
     settings = workspace.settings
     return Store(settings.home, settings.references, lenient=True).repair(dry_run=dry_run, jobs=jobs)

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mrpack.content.copy import copy as copy_content
-from mrpack.content.ports import Source
 from mrpack.content.progress import Event, Planned, Report, silent
+from mrpack.content.referrers import copy_referrers
 from mrpack.digest import Digest
 from mrpack.errors import NotFound, UsageError
 from mrpack.hub import is_hub_reference, parse_hub_reference
 from mrpack.model.dialects import WRITERS
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.reference import Reference
 from mrpack.packing.pack import pack
 from mrpack.packing.plan import Wishes
 from mrpack.packing.plan_stored import plan_stored
-from mrpack.targets import open_place
+from mrpack.targets import Origin, Place, open_place, open_source
+from mrpack.verbs.code import code_notes
 from mrpack.verbs.stored import read_stored
 from mrpack.workspace import Access, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """`name` as the destination knows it; `size`: bytes of all its blobs, moved now or there before."""
+    """`name` as the destination knows it; `size`: bytes of all its blobs, moved now or there before.
+
+    `notes` are for people.
+    """
 
     name: str
     digest: Digest
     size: int
-
-
-class _Sizes:
-    """Adds up the blobs of a copy on their way to whoever watches it."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self.total = 0
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Planned):
-            self.total += sum(blob.size for blob in event.blobs)
-        self._report(event)
+    notes: tuple[str, ...] = ()
 
 
 def push(
@@ -50,9 +41,12 @@ def push(
     *,
     access: Access | None = None,
     jobs: int | None = None,
+    referrers: bool = False,
     report: Report = silent,
 ) -> Moved:
     """Push a local model under its own name, or as `destination`. Repeating it costs a few requests.
+
+    `referrers`: with all that belongs to it, which goes before it.
 
     Raises:
         NotFound: no such local model.
@@ -60,17 +54,14 @@ def push(
     """
     stored = workspace.store.find(model)
     place = open_place(workspace, destination or str(stored.reference), access)
-    sizes = _Sizes(report)
     with workspace.store.reading() as layout:
-        moved = copy_content(
-            layout,
-            str(stored.manifest.digest),
-            place.target,
-            place.ref,
+        return move(
+            Origin(source=layout, ref=str(stored.manifest.digest), name=model, local=stored.reference),
+            place,
             jobs=jobs or workspace.settings.jobs,
-            report=sizes,
+            referrers=referrers,
+            report=report,
         )
-    return Moved(name=place.name, digest=moved.digest, size=sizes.total)
 
 
 def pull(
@@ -79,22 +70,31 @@ def pull(
     *,
     access: Access | None = None,
     jobs: int | None = None,
+    referrers: bool = False,
     report: Report = silent,
 ) -> Moved:
     """Pull into the local store under the full reference. What is already here is not fetched again.
 
-    A Hugging Face repository is packaged on the way; how to reach a registry means nothing for it.
+    A Hugging Face repository is packaged on the way; how to reach a registry means nothing for it. What comes
+    from another tool's store keeps the name that it has there.
     """
     if is_hub_reference(reference):
         return _pull_from_hub(workspace, reference, access, jobs, report)
-    wanted = Reference.parse(reference, workspace.settings.references)
-    sizes = _Sizes(report)
-    source = workspace.registry(wanted, access)
-    with workspace.store.operation() as layout:
-        moved = copy_content(
-            source, wanted.target, layout, str(wanted), jobs=jobs or workspace.settings.jobs, report=sizes
+    origin = open_source(workspace, reference, access)
+    if origin.local is None:
+        raise UsageError(
+            f"{reference!r} has no name to pull it under",
+            hint="use `mrpack copy`, or `mrpack import FILE NAME` for an archive",
         )
-    return Moved(name=str(wanted), digest=moved.digest, size=sizes.total)
+    with workspace.store.operation() as layout:
+        moved = move(
+            origin,
+            Place(target=layout, ref=str(origin.local), name=str(origin.local)),
+            jobs=jobs or workspace.settings.jobs,
+            referrers=referrers,
+            report=report,
+        )
+        return replace(moved, notes=code_notes(layout, layout.resolve(str(moved.digest))))
 
 
 def _pull_from_hub(
@@ -119,25 +119,50 @@ def copy(
     dialect: str | None = None,
     access: Access | None = None,
     jobs: int | None = None,
+    referrers: bool = False,
     report: Report = silent,
 ) -> Moved:
-    """Copy between two places (registry references, `oci:` folders); the local store is not touched.
+    """Copy between two places (registry references, `oci:` folders and the like); the store is not touched.
 
-    With `dialect`, a row of WRITERS, the artifact is written anew in it over the same layers.
+    With `dialect`, a row of WRITERS, the artifact is written anew in it over the same layers; files in
+    archives are unpacked for that, and become layers of their own.
     """
-    origin = open_place(workspace, source, access, create=False)
+    origin = open_source(workspace, source, access)
     place = open_place(workspace, destination, access)
-    content: Source = origin.target
-    ref = origin.ref
-    if dialect is not None:
-        artifact, settings = read_stored(content, content.resolve(ref))
-        packed = pack(plan_stored(artifact, settings, Wishes()), WRITERS[dialect], base=content)
-        content, ref = packed, packed.ref
+    jobs = jobs or workspace.settings.jobs
+    if dialect is None:
+        return move(origin, place, jobs=jobs, referrers=referrers, report=report)
+    if referrers:
+        raise UsageError("what belongs to an artifact does not belong to one that is written anew")
+    with read_stored(workspace, origin.source, origin.source.resolve(origin.ref)) as stored:
+        plan = plan_stored(stored.artifact, stored.settings, Wishes(), code=stored.code)
+        packed = pack(plan, WRITERS[dialect], base=stored.content)
+        origin = replace(origin, source=packed, ref=packed.ref)
+        moved = move(origin, place, jobs=jobs, referrers=False, report=report)
+        return replace(moved, notes=stored.notes)
+
+
+def move(origin: Origin, place: Place, *, jobs: int, referrers: bool, report: Report) -> Moved:
+    """The one copy, with what belongs to the artifact if wanted."""
     sizes = _Sizes(report)
-    moved = copy_content(
-        content, ref, place.target, place.ref, jobs=jobs or workspace.settings.jobs, report=sizes
-    )
+    if referrers:
+        root = origin.source.resolve(origin.ref)
+        copy_referrers(origin.source, root, place.target, jobs=jobs, report=sizes)
+    moved = copy_content(origin.source, origin.ref, place.target, place.ref, jobs=jobs, report=sizes)
     return Moved(name=place.name, digest=moved.digest, size=sizes.total)
+
+
+class _Sizes:
+    """Adds up the blobs of a copy on their way to whoever watches it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.total = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self.total += sum(blob.size for blob in event.blobs)
+        self._report(event)
 
 
 def ensure_local(

@@ -10,19 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import oras.provider
 import pytest
 
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
-from mrpack.content.ports import Lister, Target
+from mrpack.content.ports import Lister, Referring, Target
 from mrpack.content.progress import Event, Finished, Outcome
+from mrpack.content.referrers import copy_referrers
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, read_verified
 from mrpack.distribution import serving
 from mrpack.errors import IntegrityError, MrpackError, NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.registry import RegistrySession, RegistrySettings, RegistryTarget
+from mrpack.registry.oras_target import OrasTarget
 from mrpack.registry.retry import RetryPolicy
+from mrpack.store.archive import OciArchive
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 from tests.fakes.registry import FakeRegistry
@@ -61,7 +65,22 @@ def in_our_own_registry(folder: Path) -> Iterator[Target]:
         yield RegistryTarget(session, address, "team/model")
 
 
+@contextlib.contextmanager
+def by_an_oras_client(folder: Path) -> Iterator[Target]:
+    with serving(OciLayout(folder / "served"), writable=True) as address:
+        client = oras.provider.Registry(address, insecure=True)
+        yield OrasTarget(client, f"{address}/team/model", policy=RetryPolicy(attempts=2, first_delay_s=0.001))
+        client.session.close()
+
+
+@contextlib.contextmanager
+def in_an_archive(folder: Path) -> Iterator[Target]:
+    yield OciArchive(folder / "archive.tar")
+
+
 TARGETS: dict[str, TargetFactory] = {
+    "archive": in_an_archive,
+    "oras client": by_an_oras_client,
     "registry serve": in_our_own_registry,
     "memory": in_memory,
     "layout": in_a_layout,
@@ -332,6 +351,48 @@ def test_an_index_travels_with_its_manifests(target: Target) -> None:
     assert target.resolve("all").digest == index.descriptor.digest
     for manifest in manifests:
         assert read(target, manifest.descriptor) == manifest.raw
+
+
+def attach(target: Target, subject: Manifest, artifact_type: str, content: bytes = b"report") -> Descriptor:
+    config, layer = push(target, b"{}"), push(target, content)
+    manifest = Manifest.build(
+        config=config, layers=[layer], artifact_type=artifact_type, subject=subject.descriptor.plain()
+    )
+    target.push_manifest(manifest.descriptor, manifest.raw, None)
+    return manifest.descriptor
+
+
+def test_what_belongs_to_a_manifest_is_found(target: Target) -> None:
+    assert isinstance(target, Referring)
+    subject = push_artifact(target, b"{}", b"weights", ref="v1")
+    other = push_artifact(target, b"{}", b"other", ref="v2")
+    assert target.referrers(subject.descriptor) == []
+    signature = attach(target, subject, "example/signature")
+    report = attach(target, subject, "example/report")
+    attach(target, other, "example/report")
+    found = target.referrers(subject.descriptor)
+    assert [item.digest for item in found] == sorted([signature.digest, report.digest])
+    assert {item.artifact_type for item in found} == {"example/signature", "example/report"}
+    (only,) = target.referrers(subject.descriptor, "example/report")
+    assert only.digest == report.digest
+    assert target.resolve(str(only.digest)).digest == report.digest
+
+
+def test_what_belongs_to_a_manifest_may_come_before_it(target: Target) -> None:
+    assert isinstance(target, Referring)
+    origin = MemoryTarget()
+    subject = push_artifact(origin, b"{}", b"weights", ref="v1")
+    signature = attach(origin, subject, "example/signature", b"signature")
+    countersigned = attach(
+        origin, Manifest.parse(read(origin, signature)), "example/signature", b"countersignature"
+    )
+    carried = copy_referrers(origin, subject.descriptor, target, jobs=1)
+    assert [item.digest for item in carried] == [signature.digest, countersigned.digest]
+    copy(origin, "v1", target, "v1")
+    (found,) = target.referrers(subject.descriptor)
+    assert found.digest == signature.digest
+    (found,) = target.referrers(signature)
+    assert found.digest == countersigned.digest
 
 
 def test_threads_may_push_and_read_the_same_content(target: Target) -> None:

@@ -1,0 +1,241 @@
+"""An OCI image layout in one tar file as a target: read where its blobs lie, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mrpack.content.ports import Opener
+from mrpack.content.referrers import find_referrers
+from mrpack.digest import ByteSource, BytesSource, Digest, read_verified
+from mrpack.errors import HostRefused, InvalidArtifact, NotFound, from_os_error
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
+from mrpack.oci.manifest import parse_document
+from mrpack.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from mrpack.store.archive_reading import Contents, Region, RegionSource, read_contents
+from mrpack.store.archive_writing import ArchiveFile
+from mrpack.store.layout import REF_NAME
+
+
+class ArchiveSource:
+    """The reading half: an archive that somebody wrote. Thread-safe; nothing is unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotFound, InvalidArtifact, Unsupported, HostRefused."""
+        self.path = path
+        try:
+            # A pipe that somebody planted must not make us wait for its other end.
+            self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._handle)
+            self._contents: Contents = read_contents(self._handle, str(path))
+        except OSError as error:
+            raise from_os_error(error, f"open {path}") from error
+
+    @property
+    def entries(self) -> tuple[Descriptor, ...]:
+        """As its index lists them; what has a name has it under `REF_NAME`."""
+        return self._contents.index.manifests
+
+    def tags(self) -> list[str]:
+        return _tags(self.entries)
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        return find_referrers(self, self.entries, subject, artifact_type)
+
+    def resolve(self, ref: str) -> Descriptor:
+        digest = _as_digest(ref)
+        region = self._contents.blobs.get(digest) if digest else None
+        return _find(self.entries, ref) or _document(self._handle, region, ref, str(self.path))
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
+        region = self._contents.blobs.get(descriptor.digest)
+        if region is None:
+            raise NotFound(f"no blob {descriptor.digest} in {self.path}")
+        return _opened(self._handle, region, offset)
+
+
+class OciArchive:
+    """Writes an archive; whatever has its name stays as it is until the new one is complete.
+
+    That is when a reference is given: `push_manifest` with one, or `tag`. Content that is added after that
+    makes one more complete file. Blobs lie in the order in which they were announced by `reserve`, else
+    pushed, so one copy gives the same bytes each time. Thread-safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is written yet. Raises HostRefused: `path` is a folder."""
+        if path.is_dir():
+            raise HostRefused(f"{path} is a folder", hint="name the file to write")
+        self.path = path
+        self._changed = threading.Condition()
+        self._file: ArchiveFile | None = None
+        self._is_finished = False
+        self._busy: set[Digest] = set()
+        self._entries: tuple[Descriptor, ...] = ()
+
+    def reserve(self, blobs: Sequence[Descriptor]) -> None:
+        """Set places aside, in this order."""
+        with self._changed, self._writing() as file:
+            for blob in blobs:
+                file.reserve(blob.digest, blob.size)
+
+    def push(self, descriptor: Descriptor, open_at: Opener) -> None:
+        digest = descriptor.digest
+        with self._changed:
+            self._changed.wait_for(lambda: digest not in self._busy)
+            if self.exists(descriptor):
+                return
+            with self._writing() as file:
+                file.reserve(digest, descriptor.size)
+            self._busy.add(digest)
+        try:
+            with self._failing(), contextlib.closing(open_at(0)) as source:
+                file.fill(digest, source)
+        finally:
+            with self._changed:
+                self._busy.discard(digest)
+                self._changed.notify_all()
+
+    def push_manifest(self, descriptor: Descriptor, raw: bytes, ref: str | None) -> None:
+        self.push(descriptor, lambda offset: BytesSource(raw[offset:]))
+        if ref is not None:
+            self.tag(descriptor, ref)
+        elif parse_document(raw, descriptor.media_type, str(descriptor.digest)).subject is not None:
+            # A referrer has no name; it goes out with the next that has one.
+            with self._changed:
+                kept = [entry for entry in self._entries if entry.digest != descriptor.digest]
+                self._entries = (*kept, descriptor.plain())
+
+    def tag(self, descriptor: Descriptor, ref: str) -> None:
+        if not self.exists(descriptor):
+            raise NotFound(f"no manifest {descriptor.digest} for {self.path}")
+        entry = descriptor.plain().with_annotations({REF_NAME: ref})
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+            kept = [item for item in self._entries if item.annotations.get(REF_NAME) != ref]
+            entries = (*kept, entry)
+            if entries == self._entries and self._is_finished:
+                return
+            with self._writing() as file:
+                complete = self._without_gaps(file)
+                complete.finish(entries)
+            self._entries = entries
+            self._is_finished = True
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        return self._region(descriptor.digest, descriptor.size) is not None
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
+        with self._changed:
+            region = self._region(descriptor.digest, descriptor.size)
+            if region is None or self._file is None:
+                raise NotFound(f"no blob {descriptor.digest} for {self.path}")
+            return _opened(self._file.handle, region, offset)
+
+    def resolve(self, ref: str) -> Descriptor:
+        with self._changed:
+            found = _find(self._entries, ref)
+            digest = _as_digest(ref)
+            if found is None and digest is not None and self._file is not None:
+                region = self._file.places[digest] if digest in self._file.filled else None
+                found = _document(self._file.handle, region, ref, str(self.path))
+        if found is None:
+            raise NotFound(f"no {ref!r} in {self.path}")
+        return found
+
+    def tags(self) -> list[str]:
+        return _tags(self._entries)
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
+        return find_referrers(self, self._entries, subject, artifact_type)
+
+    def _region(self, digest: Digest, size: int) -> Region | None:
+        if self._file is None or digest not in self._file.filled:
+            return None
+        region = self._file.places[digest]
+        return region if region.size == size else None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[ArchiveFile]:
+        """A file that still can be added to. With the lock held."""
+        with self._failing():
+            if self._file is None:
+                self._replace(ArchiveFile(self.path))
+            elif self._is_finished:
+                self._changed.wait_for(lambda: not self._busy)
+                if self._is_finished:
+                    self._copied(self._file)
+                    self._is_finished = False
+            yield self._current()
+
+    def _without_gaps(self, file: ArchiveFile) -> ArchiveFile:
+        """A blob that was announced and never came would leave its place to chance."""
+        return self._copied(file) if file.has_gaps else file
+
+    def _copied(self, file: ArchiveFile) -> ArchiveFile:
+        fresh = ArchiveFile(self.path)
+        try:
+            fresh.take_over(file)
+        except BaseException:
+            fresh.close()
+            raise
+        self._replace(fresh)
+        file.close()
+        return fresh
+
+    def _replace(self, file: ArchiveFile) -> None:
+        self._file = file
+        weakref.finalize(self, file.close)
+
+    def _current(self) -> ArchiveFile:
+        assert self._file is not None  # noqa: S101  # for the type checker: `_writing` has just made one
+        return self._file
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise from_os_error(error, f"write {self.path}") from error
+
+
+def _opened(handle: int, region: Region, offset: int) -> RegionSource:
+    source = RegionSource(handle, region)
+    source.skip(offset)
+    return source
+
+
+def _find(entries: Sequence[Descriptor], ref: str) -> Descriptor | None:
+    for entry in entries:
+        if ref in (entry.annotations.get(REF_NAME), str(entry.digest)):
+            return entry.plain()
+    return None
+
+
+def _tags(entries: Sequence[Descriptor]) -> list[str]:
+    return sorted(ref for entry in entries if (ref := entry.annotations.get(REF_NAME)))
+
+
+def _document(handle: int, region: Region | None, ref: str, where: str) -> Descriptor:
+    """A manifest or index by its digest, though no entry names it: a part of an index, say."""
+    if region is None or region.size > MANIFEST_LIMIT:
+        raise NotFound(f"no {ref!r} in {where}")
+    digest = Digest.parse(ref)
+    with contextlib.closing(RegionSource(handle, region)) as source:
+        raw = read_verified(source, digest, region.size, limit=MANIFEST_LIMIT)
+    fields = decode_object(raw, ref)
+    media_type = fields.get("mediaType") or (OCI_INDEX if "manifests" in fields else OCI_MANIFEST)
+    parse_document(raw, str(media_type), ref)
+    return Descriptor(media_type=str(media_type), digest=digest, size=region.size)
+
+
+def _as_digest(ref: str) -> Digest | None:
+    try:
+        return Digest.parse(ref)
+    except InvalidArtifact:
+        return None

@@ -1,0 +1,197 @@
+"""An image layout being written as one tar: places are set aside in order, and filled in any."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tarfile
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, Verifier
+from mrpack.errors import HostRefused
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import encode
+from mrpack.oci.manifest import Index
+from mrpack.store.archive_reading import INDEX_NAME, LAYOUT_NAME, Region
+from mrpack.store.durable import sync_folder
+from mrpack.store.layout import LAYOUT_VERSION
+from mrpack.store.locks import lock
+
+_BLOCK: Final = 512
+# POSIX tar: archives are padded to records of twenty blocks.
+_RECORD: Final = 20 * _BLOCK
+# What file systems without nameless files answer to O_TMPFILE.
+_NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+
+
+class ArchiveFile:
+    """The file beside its final name, or without any name where the system can; a killed process leaves none.
+
+    Deterministic: the same places in the same order give the same bytes. One thread reserves and finishes;
+    several may fill. Every method raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._aside: Path | None = None
+        self.handle = self._create()
+        self._end = 0
+        self.places: dict[Digest, Region] = {}
+        self.filled: set[Digest] = set()
+        self._folders: set[str] = set()
+        self._member(LAYOUT_NAME, encode({"imageLayoutVersion": LAYOUT_VERSION}))
+
+    def _create(self) -> int:
+        folder = self._path.parent
+        if hasattr(os, "O_TMPFILE"):
+            try:
+                return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                if error.errno not in _NO_NAMELESS or not folder.is_dir():
+                    raise
+        for left in folder.glob(f".{self._path.name}.*.part"):
+            _drop_if_dead(left)
+        self._aside = folder / f".{self._path.name}.{uuid.uuid4().hex}.part"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(self._aside, flags, 0o666)
+        lock(handle)
+        return handle
+
+    def reserve(self, digest: Digest, size: int) -> Region:
+        """The place of a blob; the same again when it has one of this size. Raises HostRefused: no space."""
+        known = self.places.get(digest)
+        if known is not None and known.size == size:
+            return known
+        status = os.fstatvfs(self.handle)
+        if size > status.f_bavail * status.f_frsize:
+            raise HostRefused(
+                f"write {self._path}: {size} bytes needed, {status.f_bavail * status.f_frsize} free",
+                hint="free some space, or write to another disk",
+            )
+        self._folder("blobs")
+        self._folder(f"blobs/{digest.algorithm}")
+        region = self._place(f"blobs/{digest.algorithm}/{digest.hex}", size)
+        self.places[digest] = region
+        self.filled.discard(digest)
+        return region
+
+    def fill(self, digest: Digest, source: ByteSource) -> None:
+        """Verified on the way. Raises IntegrityError; then the place stays empty."""
+        region = self.places[digest]
+        verifier = Verifier(digest, region.size)
+        buffer = memoryview(bytearray(BUFFER_SIZE))
+        while count := source.readinto(buffer):
+            position = region.offset + verifier.count
+            verifier.update(buffer[:count])
+            self._write(buffer[:count], position)
+        verifier.finish()
+        self.filled.add(digest)
+
+    def take_over(self, other: ArchiveFile) -> None:
+        """Everything that is complete in `other`, in its order."""
+        for digest, region in other.places.items():
+            if digest in other.filled:
+                place = self.reserve(digest, region.size)
+                _copy_range(other.handle, region, self.handle, place.offset)
+                self.filled.add(digest)
+
+    @property
+    def has_gaps(self) -> bool:
+        return len(self.filled) != len(self.places)
+
+    def finish(self, entries: Sequence[Descriptor]) -> None:
+        """Write the index, and put the file under its final name, synced. Nothing is added after that."""
+        self._member(INDEX_NAME, Index.build(entries).raw)
+        os.ftruncate(self.handle, -(-(self._end + 2 * _BLOCK) // _RECORD) * _RECORD)
+        os.fsync(self.handle)
+        aside = self._aside or self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.part")
+        try:
+            if self._aside is None:
+                _give_name(self.handle, aside)
+            aside.replace(self._path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        self._aside = None
+        sync_folder(self._path.parent)
+
+    def close(self) -> None:
+        """Idempotent; drops what was not finished."""
+        if self.handle >= 0:
+            if self._aside is not None:
+                self._aside.unlink(missing_ok=True)
+            os.close(self.handle)
+            self.handle = -1
+
+    def _folder(self, name: str) -> None:
+        if name not in self._folders:
+            self._folders.add(name)
+            self._write_header(name, 0, folder=True)
+
+    def _member(self, name: str, content: bytes) -> None:
+        self._write(memoryview(content), self._place(name, len(content)).offset)
+
+    def _place(self, name: str, size: int) -> Region:
+        self._write_header(name, size)
+        region = Region(self._end, size)
+        self._end += -(-size // _BLOCK) * _BLOCK
+        os.ftruncate(self.handle, self._end)
+        return region
+
+    def _write_header(self, name: str, size: int, *, folder: bool = False) -> None:
+        """Owner, time and mode are the same everywhere."""
+        member = tarfile.TarInfo(name)
+        member.size = size
+        member.mode = 0o755 if folder else 0o644
+        member.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
+        header = member.tobuf(tarfile.PAX_FORMAT)
+        self._write(memoryview(header), self._end)
+        self._end += len(header)
+
+    def _write(self, rest: memoryview, position: int) -> None:
+        while rest:
+            count = os.pwrite(self.handle, rest, position)
+            rest = rest[count:]
+            position += count
+
+
+def _give_name(handle: int, path: Path) -> None:
+    """To a nameless file, as open(2) says for who has no privileges."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Python follows the link in /proc only when a folder is given.
+        os.link(f"/proc/self/fd/{handle}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _drop_if_dead(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, PermissionError), _opened(path) as handle:
+        if lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _copy_range(source: int, region: Region, target: int, offset: int) -> None:
+    done = 0
+    while done < region.size:
+        block = memoryview(os.pread(source, min(BUFFER_SIZE, region.size - done), region.offset + done))
+        if not block:
+            raise OSError(errno.EIO, "a file of ours became shorter")
+        while block:
+            count = os.pwrite(target, block, offset + done)
+            block = block[count:]
+            done += count
