@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mrpack.verbs.local import list_models, remove, resolve, tag, verify
     from mrpack.verbs.login import login, logout
     from mrpack.verbs.package import PackageRequest, package
+    from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
     from mrpack.verbs.transfer import copy, pull, push
     from mrpack.workspace import Access, Workspace, open_workspace
 
@@ -59,6 +60,7 @@ __all__ = [
     "MrpackError",
     "OciLayout",
     "PackageRequest",
+    "QuantizeRequest",
     "Reference",
     "RegistrySession",
     "RegistrySettings",
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "copy",
     "copy_content",
+    "find_quantizer",
     "inspect",
     "inspect_remote",
     "list_models",
@@ -80,6 +83,7 @@ __all__ = [
     "logout",
     "open_workspace",
     "package",
+    "package_quantized",
     "pull",
     "push",
     "remove",
@@ -126,6 +130,9 @@ _PUBLIC: Final = {
     "logout": "mrpack.verbs.login",
     "PackageRequest": "mrpack.verbs.package",
     "package": "mrpack.verbs.package",
+    "QuantizeRequest": "mrpack.verbs.quantize",
+    "find_quantizer": "mrpack.verbs.quantize",
+    "package_quantized": "mrpack.verbs.quantize",
     "copy": "mrpack.verbs.transfer",
     "pull": "mrpack.verbs.transfer",
     "push": "mrpack.verbs.transfer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -41,7 +42,7 @@ class Digest:
         match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
         if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
             raise InvalidArtifact(f"not a digest: {str(text)[:80]!r}", where=where)
-        return cls(match[1], match[2])
+        return cls(sys.intern(match[1]), match[2])
 
     @classmethod
     def of(cls, content: bytes) -> Self:
@@ -75,12 +76,23 @@ class Verifier:
         """Raises IntegrityError as soon as there are more than `size` bytes."""
         self.count += len(chunk)
         if self.count > self._size:
-            raise IntegrityError(
-                f"{self._name}: more than the {self._size} bytes announced",
-                expected=str(self._size),
-                actual=f">= {self.count}",
-            )
+            raise self.surplus()
         self._hash.update(chunk)
+
+    def surplus(self) -> IntegrityError:
+        """What a byte too many is, for who sees one before it gets here."""
+        return IntegrityError(
+            f"{self._name}: more than the {self._size} bytes announced",
+            expected=str(self._size),
+            actual=f"> {self._size}",
+        )
+
+    def copy(self) -> Verifier:
+        """One that goes its own way from here."""
+        twin = Verifier(self._digest, self._size, self._name)
+        twin._hash = self._hash.copy()
+        twin.count = self.count
+        return twin
 
     def finish(self) -> None:
         """Raises IntegrityError unless exactly `size` bytes with the right digest went through."""

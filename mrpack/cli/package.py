@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,7 +12,10 @@ from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.package_options import PackageOptions, package_options
 from mrpack.cli.progress import reporting
+from mrpack.errors import UsageError
+from mrpack.model.quantization import Quantization
 from mrpack.verbs import package as verbs
+from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
 from mrpack.workspace import Access
 
 
@@ -21,13 +25,23 @@ from mrpack.workspace import Access
 @click.option(
     "--push", is_flag=True, help="Send it straight to the registry of MODEL, not to the local store."
 )
+@click.option(
+    "--quantize",
+    metavar="NAME,…",
+    help="Make these of an F16, BF16 or F32 GGUF file with llama.cpp, and package each under its own tag.",
+)
+@click.option("--imatrix", type=options.FILE, metavar="FILE", help="With --quantize: an importance matrix.")
+@click.option("--allow-requantize", is_flag=True, help="With --quantize: of a quantized file, too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and its digest; write nothing.")
 @options.jobs
-@options.registry_options
+@options.transfer_options
 def package(
     invocation: Invocation,
     arguments: tuple[str, ...],
     push: bool,
+    quantize: str | None,
+    imatrix: Path | None,
+    allow_requantize: bool,
     dry_run: bool,
     jobs: int | None,
     access: Access,
@@ -45,52 +59,100 @@ def package(
       mrpack package --gguf ./m-00001-of-00003.gguf --license LICENSE --context-size 8192 m --auto-tag
       mrpack package hf.co/Qwen/Qwen2-0.5B-Instruct-GGUF:Q4_K_M registry.example.com/qwen2:q4 --push
       mrpack package --from smollm2 --set sampling.temperature=0.2 smollm2:precise
+      mrpack package ./model-F16.gguf registry.example.com/team/model --quantize Q4_K_M,Q8_0 --push
     """
     request, name = PackageOptions(**given).request(arguments, os.environ.get("SOURCE_DATE_EPOCH"))
+    if quantize is None and (imatrix or allow_requantize):
+        raise UsageError("--imatrix and --allow-requantize go with --quantize")
+    done: tuple[verbs.Packaged, ...]
     with reporting(invocation, "pushing" if push else "storing") as report:
-        packaged = verbs.package(
-            invocation.workspace,
-            request,
-            name,
-            push=push,
-            dry_run=dry_run,
-            access=access,
-            jobs=jobs,
-            report=report,
-        )
-    _show(invocation, packaged)
+        if quantize is None:
+            done = (
+                verbs.package(
+                    invocation.workspace,
+                    request,
+                    name,
+                    push=push,
+                    dry_run=dry_run,
+                    access=access,
+                    jobs=jobs,
+                    report=report,
+                ),
+            )
+        else:
+            wanted = QuantizeRequest(
+                quantizations=quantize.split(","), importance=imatrix, requantize=allow_requantize
+            )
+            done = package_quantized(
+                invocation.workspace,
+                request,
+                name,
+                wanted,
+                find=lambda: find_quantizer(invocation.settings.home, os.environ),
+                push=push,
+                dry_run=dry_run,
+                access=access,
+                jobs=jobs,
+                report=report,
+                on_tensors=_Tensors(invocation),
+            )
+    for note in done[0].notes:
+        invocation.say(note)
+    for packaged in done:
+        if len(done) > 1 and packaged.name:
+            invocation.say(f"{packaged.name}:")
+        _say(invocation, packaged)
+    values = [_value(packaged) for packaged in done]
+    invocation.result(
+        "\n".join(str(packaged.manifest.descriptor.digest) for packaged in done),
+        values[0] if quantize is None else values,
+    )
 
 
-def _show(invocation: Invocation, packaged: verbs.Packaged) -> None:
+class _Tensors:
+    """How far quantizing is: a line each tenth, since one tensor is like another."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._last: tuple[str, int] | None = None
+
+    def __call__(self, wanted: Quantization, done: int, count: int) -> None:
+        step = (wanted.name, 10 * done // count)
+        if step != self._last and self._invocation.progress != "none":
+            self._invocation.say(f"quantizing {wanted.name}  {done} of {count} tensors")
+        self._last = step
+
+
+def _say(invocation: Invocation, packaged: verbs.Packaged) -> None:
     config = packaged.config
     for layer in packaged.layers:
         invocation.say(f"{layer.role:<14} {layer.path}")
     labels = [config.format, config.architecture, config.parameters, config.quantization]
     invocation.say(" ".join(label for label in labels if label))
-    descriptor = packaged.manifest.descriptor
-    also = packaged.also
-    if also:
-        invocation.say(f"also {also[0]} as {also[1].descriptor.digest}")
-    invocation.result(
-        str(descriptor.digest),
-        {
-            "reference": packaged.name or None,
-            "digest": str(descriptor.digest),
-            "also": {"reference": also[0], "digest": str(also[1].descriptor.digest)} if also else None,
-            "format": config.format,
-            "parameters": config.parameters or None,
-            "quantization": config.quantization or None,
-            "architecture": config.architecture or None,
-            "context_size": config.context_size,
-            "layers": [
-                {
-                    "path": layer.path,
-                    "role": str(layer.role),
-                    "media_type": descriptor.media_type,
-                    "digest": str(descriptor.digest),
-                    "size": descriptor.size,
-                }
-                for layer, descriptor in zip(packaged.layers, packaged.manifest.layers, strict=True)
-            ],
-        },
-    )
+    if packaged.also:
+        name, manifest = packaged.also
+        invocation.say(f"also {name} as {manifest.descriptor.digest}")
+
+
+def _value(packaged: verbs.Packaged) -> dict[str, Any]:
+    config, also = packaged.config, packaged.also
+    return {
+        "reference": packaged.name or None,
+        "digest": str(packaged.manifest.descriptor.digest),
+        "also": {"reference": also[0], "digest": str(also[1].descriptor.digest)} if also else None,
+        "format": config.format,
+        "parameters": config.parameters or None,
+        "quantization": config.quantization or None,
+        "architecture": config.architecture or None,
+        "context_size": config.context_size,
+        "layers": [
+            {
+                "path": layer.path,
+                "role": str(layer.role),
+                "media_type": descriptor.media_type,
+                "digest": str(descriptor.digest),
+                "size": descriptor.size,
+            }
+            for layer, descriptor in zip(packaged.layers, packaged.manifest.layers, strict=True)
+        ],
+    }

@@ -34,6 +34,12 @@ _OPTIONS: Final = (
     ),
     click.option("--dduf", type=FILE, metavar="FILE", help="A DDUF file."),
     click.option("--diffusers", type=FILE, metavar="DIR", help="A Diffusers pipeline folder."),
+    click.option(
+        "--as",
+        "one_file",
+        type=click.Choice(["dduf"]),
+        help="Write a Diffusers folder as one DDUF file first.",
+    ),
     click.option("--from", "stored", metavar="MODEL", help="A local model; no weight of it is read."),
     click.option(
         "--drop", multiple=True, metavar="PATH|ROLE", help="With --from: leave out a file, or all of a role."
@@ -44,7 +50,12 @@ _OPTIONS: Final = (
     click.option("--chat-template", type=FILE, metavar="FILE", help="A Jinja chat template."),
     click.option("--mmproj", type=FILE, metavar="FILE", help="The multimodal projector, a GGUF file."),
     click.option(
-        "--lora", "adapters", type=FILE, multiple=True, metavar="FILE", help="A LoRA in GGUF; repeatable."
+        "--lora",
+        "adapters",
+        type=FILE,
+        multiple=True,
+        metavar="FILE|DIR",
+        help="A LoRA: in GGUF or Safetensors, or a folder of PEFT; repeatable.",
     ),
     click.option(
         "--context-size", type=int, metavar="N", help="Context size in tokens. [default: the model's own]"
@@ -94,6 +105,7 @@ class PackageOptions:
     safetensors: Path | None
     dduf: Path | None
     diffusers: Path | None
+    one_file: str | None
     stored: str | None
     drop: tuple[str, ...]
     licenses: tuple[Path, ...]
@@ -153,6 +165,7 @@ class PackageOptions:
             kind=kind,
             stored=self.stored,
             drop=self.drop,
+            one_file=self.one_file,
             wishes=wishes,
             created=self.created,
             dialect=self.dialect,

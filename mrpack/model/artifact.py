@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, FileMetadata, LayerRole
-from mrpack.model.overrides import Overrides
+from mrpack.model.overrides import Imported
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 
@@ -19,7 +19,7 @@ class ModelArtifact:
     """`dialect` names the dialect it was read from; `files` are in layer order, shards in shard order.
 
     `archives` are layers whose files are not known yet; an artifact that has some is not complete. `settings`
-    are those that the artifact's own config carries; documents among its files may have more
+    are what the artifact's own config has in another tool's words; documents among its files may have more
     (overrides/sources.py). `folder`: written as a folder of files, not as weight files with company.
     """
 
@@ -29,7 +29,7 @@ class ModelArtifact:
     files: tuple[ArtifactFile, ...]
     archives: tuple[ArtifactArchive, ...] = ()
     folder: bool = False
-    settings: Overrides = field(default_factory=Overrides)
+    settings: Imported = field(default_factory=Imported)
 
     def with_role(self, role: LayerRole) -> tuple[ArtifactFile, ...]:
         return tuple(file for file in self.files if file.role is role)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
@@ -20,7 +20,8 @@ class Quantization:
 
     `bits_per_weight` include block scales: those of the tensor type for a plain quantization, the average
     over Llama 3.1 8B for a mixture (llama.cpp, tools/quantize/README.md). `tensor_type` is the ggml type of
-    most tensors; `file_type` llama.cpp's `general.file_type`; `removed`: llama.cpp no longer opens it.
+    most tensors; `file_type` llama.cpp's `general.file_type`; `needs_importance`: llama.cpp (build 10434)
+    makes it only with an importance matrix; `removed`: llama.cpp no longer opens it.
     """
 
     name: str
@@ -29,12 +30,27 @@ class Quantization:
     file_type: int
     note: str
     aliases: tuple[str, ...] = ()
+    needs_importance: bool = False
     removed: bool = False
 
     @property
     def label(self) -> str:
         """As Docker Model Runner writes it into configs, such as `MOSTLY_Q4_K_M`."""
         return _PREFIX + self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable keys."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "bits_per_weight": self.bits_per_weight,
+            "tensor_type": self.tensor_type,
+            "file_type": self.file_type,
+            "note": self.note,
+            "aliases": list(self.aliases),
+            "needs_importance_matrix": self.needs_importance,
+            "removed": self.removed,
+        }
 
 
 _EXACT = "as trained"
@@ -71,16 +87,16 @@ QUANTIZATIONS: Final = (
     Quantization("Q3_K_S", 3.6429, "Q3_K", 11, _LOW),
     Quantization("IQ3_M", 3.7628, "IQ3_S", 27, _FAIR),
     Quantization("IQ3_S", 3.6606, "IQ3_S", 26, _FAIR),
-    Quantization("IQ3_XS", 3.4977, "IQ3_S", 22, _FAIR),
-    Quantization("IQ3_XXS", 3.2548, "IQ3_XXS", 23, _LOW),
+    Quantization("IQ3_XS", 3.4977, "IQ3_S", 22, _FAIR, needs_importance=True),
+    Quantization("IQ3_XXS", 3.2548, "IQ3_XXS", 23, _LOW, needs_importance=True),
     Quantization("Q2_K", 3.1593, "Q2_K", 10, _LOW),
-    Quantization("Q2_K_S", 2.9697, "Q2_K", 21, _LOW),
-    Quantization("IQ2_M", 2.9294, "IQ2_S", 29, _LOW),
-    Quantization("IQ2_S", 2.7403, "IQ2_XS", 28, _LOW),
-    Quantization("IQ2_XS", 2.5882, "IQ2_XS", 20, _LAST),
-    Quantization("IQ2_XXS", 2.3824, "IQ2_XXS", 19, _LAST),
-    Quantization("IQ1_M", 2.146, "IQ1_M", 31, _LAST),
-    Quantization("IQ1_S", 2.0042, "IQ1_S", 24, _LAST),
+    Quantization("Q2_K_S", 2.9697, "Q2_K", 21, _LOW, needs_importance=True),
+    Quantization("IQ2_M", 2.9294, "IQ2_S", 29, _LOW, needs_importance=True),
+    Quantization("IQ2_S", 2.7403, "IQ2_XS", 28, _LOW, needs_importance=True),
+    Quantization("IQ2_XS", 2.5882, "IQ2_XS", 20, _LAST, needs_importance=True),
+    Quantization("IQ2_XXS", 2.3824, "IQ2_XXS", 19, _LAST, needs_importance=True),
+    Quantization("IQ1_M", 2.146, "IQ1_M", 31, _LAST, needs_importance=True),
+    Quantization("IQ1_S", 2.0042, "IQ1_S", 24, _LAST, needs_importance=True),
     Quantization("TQ2_0", 2.0625, "TQ2_0", 37, "for models trained with three weight values"),
     Quantization("TQ1_0", 1.6875, "TQ1_0", 36, "for models trained with three weight values"),
     Quantization("Q1_0", 1.125, "Q1_0", 40, "for models trained with two weight values"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -10,6 +11,8 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact
 from mrpack.oci.encoding import size_field, string_map, text_field
 
+# One for all: ten thousand layers have neither.
+_NOTHING: Mapping[str, Any] = {}
 _KNOWN = frozenset({"mediaType", "size", "digest", "annotations", "artifactType"})
 
 
@@ -20,9 +23,9 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     artifact_type: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Self:
@@ -31,13 +34,15 @@ class Descriptor:
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise InvalidArtifact("not a string", where=f"{where}.artifactType")
+        extra = {key: item for key, item in value.items() if key not in _KNOWN}
         return cls(
-            media_type=text_field(value, "mediaType", where),
+            # The same few in all of ten thousand layers.
+            media_type=sys.intern(text_field(value, "mediaType", where)),
             digest=Digest.parse(value.get("digest"), f"{where}.digest"),
             size=size_field(value, "size", where),
             annotations=string_map(value.get("annotations"), f"{where}.annotations"),
             artifact_type=artifact_type,
-            extra={key: item for key, item in value.items() if key not in _KNOWN},
+            extra=extra or _NOTHING,
         )
 
     def to_json(self) -> dict[str, Any]:

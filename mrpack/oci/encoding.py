@@ -13,6 +13,9 @@ MANIFEST_LIMIT: Final = 4 * 1024 * 1024
 # A config may carry a whole chat template and the metadata of a model; no tokenizer.
 CONFIG_LIMIT: Final = 8 * 1024 * 1024
 
+# A parsed value takes up to 100 bytes for each of its own. Manifests of 20,000 layers have a third as many.
+_VALUES_LIMIT: Final = 600_000
+
 _INT64_MAX: Final = 2**63 - 1
 
 # encoding/json of Go escapes these for HTML (docs/formats.md, "Serialisation").
@@ -66,11 +69,13 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
     """A JSON object from untrusted bytes; `where` names the document in errors, `limit` is in bytes.
 
     Raises:
-        InvalidArtifact: not UTF-8, not JSON, not an object, too large, duplicate keys, NaN, a number beyond
-            64 bits, or nested too deeply.
+        InvalidArtifact: not UTF-8, not JSON, not an object, too large, too many values, duplicate keys, NaN,
+            a number beyond 64 bits, or nested too deeply.
     """
     if len(raw) > limit:
         raise InvalidArtifact(f"{len(raw)} bytes, more than the limit of {limit}", where=where)
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _VALUES_LIMIT:
+        raise InvalidArtifact(f"more than {_VALUES_LIMIT} values", where=where)
     try:
         value = json.loads(
             raw.decode("utf-8"),

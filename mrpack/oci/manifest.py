@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import decode_object, encode, string_map
+from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object, encode, string_map
 from mrpack.oci.mediatypes import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
 
 # Far above the 200 to 2,000 files of the largest published folders.
@@ -83,17 +83,42 @@ class Manifest:
         annotations: Mapping[str, str] | None = None,
         subject: Descriptor | None = None,
     ) -> Self:
-        """A new manifest in the key order of Go's image-spec types; annotations sorted by key."""
-        obj: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+        """A new manifest in the key order of Go's image-spec types; annotations sorted by key.
+
+        Raises InvalidArtifact when it has more bytes than registries take (MANIFEST_LIMIT).
+        """
+        head: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
         if artifact_type:
-            obj["artifactType"] = artifact_type
-        obj["config"] = config.to_json()
-        obj["layers"] = [layer.to_json() for layer in layers]
+            head["artifactType"] = artifact_type
+        head["config"] = config.to_json()
+        tail: dict[str, Any] = {}
         if annotations:
-            obj["annotations"] = dict(sorted(annotations.items()))
+            tail["annotations"] = dict(sorted(annotations.items()))
         if subject is not None:
-            obj["subject"] = subject.to_json()
-        return cls.parse(encode(obj))
+            tail["subject"] = subject.to_json()
+        # One layer after the other: ten thousand as one JSON value take 10 MB.
+        text = bytearray(encode(head)[:-1] + b',"layers":[')
+        for number, layer in enumerate(layers):
+            text += b"," if number else b""
+            text += encode(layer.to_json())
+        text += b"]" + (b"," + encode(tail)[1:] if tail else b"}")
+        raw = bytes(text)
+        if len(raw) > MANIFEST_LIMIT:
+            raise InvalidArtifact(
+                f"{len(layers)} layers make a manifest of {len(raw)} bytes, and registries take "
+                f"{MANIFEST_LIMIT}",
+                hint="leave files out with --exclude",
+            )
+        # Not parsed again: ten thousand layers would be in memory twice.
+        return cls(
+            raw=raw,
+            media_type=OCI_MANIFEST,
+            config=config,
+            layers=tuple(layers),
+            annotations=dict(annotations or {}),
+            artifact_type=artifact_type or None,
+            subject=subject,
+        )
 
     @property
     def descriptor(self) -> Descriptor:

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.errors import InvalidArtifact, from_os_error
-from mrpack.formats.gguf import read_header
+from mrpack.formats import gguf
+from mrpack.formats.safetensors import read_header
+from mrpack.model.document import read_document
 from mrpack.model.layer import LayerRole, PlannedLayer
+from mrpack.model.roles import format_by_name
 from mrpack.packing.plan import Extras, FileFacts
+from mrpack.readable import open_file
 
+# Hugging Face PEFT, `save_pretrained`.
+_PEFT: Final = ("adapter_config.json", "adapter_model.safetensors")
+_SAFETENSORS: Final = ".safetensors"
 # A licence or template is read into memory by every tool that shows it.
 _TEXT_LIMIT: Final = 8 * 1024 * 1024
 
@@ -21,13 +28,43 @@ def extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
         layers.append(_text_layer(extras.chat_template, LayerRole.CHAT_TEMPLATE, facts))
     if extras.mmproj:
         layers.append(_gguf_layer(extras.mmproj, LayerRole.MMPROJ, facts))
-    return layers + [_gguf_layer(path, LayerRole.ADAPTER, facts) for path in extras.adapters]
+    return layers + [layer for path in extras.adapters for layer in _adapter_layers(path, facts)]
+
+
+def _adapter_layers(path: Path, facts: FileFacts) -> list[PlannedLayer]:
+    """A GGUF file, one in Safetensors, or a folder of PEFT: then only the two files that engines open."""
+    if path.suffix == _SAFETENSORS:  # as Diffusers writes them
+        read_header(path)
+        return [
+            PlannedLayer(
+                path=path.name,
+                role=LayerRole.ADAPTER,
+                format=format_by_name(path.name),
+                content=path,
+                metadata=facts.of(path),
+            )
+        ]
+    if not path.is_dir():
+        return [_gguf_layer(path, LayerRole.ADAPTER, facts)]
+    config, weights = (path / name for name in _PEFT)
+    read_document(open_file(config))
+    read_header(weights)
+    return [
+        PlannedLayer(
+            path=f"{path.resolve().name}/{file.name}",
+            role=role,
+            format=format_by_name(file.name),
+            content=file,
+            metadata=facts.of(file),
+        )
+        for file, role in ((config, LayerRole.CONFIG), (weights, LayerRole.ADAPTER))
+    ]
 
 
 def _gguf_layer(path: Path, role: LayerRole, facts: FileFacts) -> PlannedLayer:
     """A projector or adapter, which has to be one."""
     metadata = facts.of(path)
-    kind = read_header(path).kind
+    kind = gguf.read_header(path).kind
     if kind != role.value:
         raise InvalidArtifact(f"is a GGUF of kind {kind!r}, not {role.value!r}", where=str(path))
     return PlannedLayer(path=path.name, role=role, format="gguf", content=path, metadata=metadata)

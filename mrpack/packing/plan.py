@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mrpack.errors import InvalidArtifact, UsageError, from_os_error
-from mrpack.formats.code import find_code
+from mrpack.formats.code import Finding, find_code
 from mrpack.model.config import CONTEXT_SIZE_LIMIT, ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import FileMetadata, LayerRole, PlannedLayer
@@ -21,6 +21,10 @@ from mrpack.readable import ReadableFile
 NORMAL_MODE: Final = 0o644
 # Manifest annotation that names the files which run code, so that who pulls can refuse them.
 CODE: Final = "io.mrpack.code"
+
+
+# A title takes about a seventh of a layer's place in the manifest, which may have 4 MiB in all.
+_TITLED_LIMIT: Final = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,9 @@ class Wishes:
     """What the user wants beside the model files themselves.
 
     `context_size` in tokens goes into the config alone; `overrides` become mrpack.json. `choice` picks files
-    of a folder, `quantization` one of several GGUF models in it. Code is refused unless `allow_code`.
-    `annotations` are those of the manifest.
+    of a folder, `quantization` one of several GGUF models in it. `file_name` is what a model that is one file
+    is called, None for as it is called on this disk. Code is refused unless `allow_code`. `annotations` are
+    those of the manifest.
     """
 
     extras: Extras = field(default_factory=Extras)
@@ -75,19 +80,33 @@ class Wishes:
     facts: FileFacts = field(default_factory=FileFacts)
     choice: Choice = field(default_factory=Choice)
     quantization: str | None = None
+    file_name: str | None = None
     allow_code: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
+class ContentCheck(Protocol):
+    """Looks at the content of one file while it is hashed, so that nobody has to read it again."""
+
+    def update(self, chunk: memoryview) -> None:
+        """The next bytes, from the start of the file to its end. Raises IntegrityError, InvalidArtifact."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`folder`: the model is a folder of files, each under its own path. `code`: files that run code."""
+    """`folder`: the model is a folder of files, each under its own path. `code`: files that run code.
+
+    `checks` are started when a file is hashed. `titles`: layers carry their path as ORAS reads it too.
+    """
 
     config: ModelConfig
     layers: tuple[PlannedLayer, ...]
     folder: bool
     code: tuple[str, ...] = ()
+    checks: Mapping[Path, Callable[[], ContentCheck]] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    titles: bool = False
 
 
 def finish(
@@ -118,7 +137,14 @@ def finish(
     annotations = dict(wishes.annotations)
     if code:
         annotations[CODE] = ",".join(code)
-    return Plan(config=config, layers=tuple(layers), folder=folder, code=code, annotations=annotations)
+    return Plan(
+        config=config,
+        layers=tuple(layers),
+        folder=folder,
+        code=code,
+        annotations=annotations,
+        titles=not wishes.facts.preserve and len(layers) <= _TITLED_LIMIT,
+    )
 
 
 def overrides_layer(overrides: Overrides, facts: FileFacts) -> PlannedLayer:
@@ -137,7 +163,11 @@ def refuse_code(files: Iterable[ReadableFile], wishes: Wishes) -> tuple[str, ...
 
     Raises InvalidArtifact, naming the first, when not.
     """
-    findings = find_code(files)
+    return refuse_findings(find_code(files), wishes)
+
+
+def refuse_findings(findings: Sequence[Finding], wishes: Wishes) -> tuple[str, ...]:
+    """As `refuse_code`, of files that were looked at already."""
     if findings and not wishes.allow_code:
         first = findings[0]
         more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""

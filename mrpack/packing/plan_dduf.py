@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mrpack.formats import dduf, safetensors
@@ -11,14 +13,17 @@ from mrpack.packing.plan import Plan, Wishes, finish, refuse_code
 
 
 def plan_dduf(path: Path, wishes: Wishes) -> Plan:
-    """Raises NotFound, InvalidArtifact: not a DDUF file by the strict rules, or one that carries code."""
-    metadata = wishes.facts.of(path)
-    archive = dduf.read_dduf(path)
+    """The checksums of its entries are compared when the file is hashed.
+
+    Raises NotFound, InvalidArtifact: not a DDUF file by the strict rules, or one that carries code.
+    """
+    name = wishes.file_name or path.name
+    metadata = replace(wishes.facts.of(path), name=name)
+    archive = dduf.read_dduf(path, name)
     code = refuse_code(archive.files, wishes)
-    layer = PlannedLayer(
-        path=path.name, role=LayerRole.WEIGHTS, format="dduf", content=path, metadata=metadata
-    )
+    layer = PlannedLayer(path=name, role=LayerRole.WEIGHTS, format="dduf", content=path, metadata=metadata)
     config = dduf.survey(archive, safetensors.read_weights)
-    return finish(
+    planned = finish(
         config, [layer, *extra_layers(wishes.extras, wishes.facts)], wishes, folder=False, code=code
     )
+    return replace(planned, checks={path: partial(dduf.ContentCheck, archive)})

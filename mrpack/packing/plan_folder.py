@@ -51,8 +51,13 @@ def _plan(folder: Path, wishes: Wishes, survey: Callable[[Sequence[ReadableFile]
 
 
 def _role(path: str) -> LayerRole:
-    """Docker Model Runner takes every name with `chat_template` for a template; only Jinja files are one."""
+    """Docker Model Runner takes every name with `chat_template` for a template; only Jinja files are one.
+
+    The same weights in a format that nobody here opens are company.
+    """
     role = role_by_name(path)
+    if role is LayerRole.WEIGHTS and not format_by_name(path):
+        return LayerRole.OTHER
     if role is LayerRole.CHAT_TEMPLATE and PurePosixPath(path).parent != PurePosixPath():
         return LayerRole.OTHER
     return role

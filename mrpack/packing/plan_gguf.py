@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -33,15 +34,18 @@ def plan_gguf(path: Path, wishes: Wishes) -> Plan:
         path = _choose(path, wishes)
     wishes.facts.of(path)
     shards = find_shards(path)
+    names = [shard.name for shard in shards]
+    if wishes.file_name is not None and len(shards) == 1:
+        names = [wishes.file_name]
     layers = [
         PlannedLayer(
-            path=shard.name,
+            path=name,
             role=LayerRole.WEIGHTS,
             format="gguf",
             content=shard,
-            metadata=wishes.facts.of(shard),
+            metadata=replace(wishes.facts.of(shard), name=name),
         )
-        for shard in shards
+        for shard, name in zip(shards, names, strict=True)
     ]
     config = _read_model(shards)
     return finish(config, [*layers, *extra_layers(wishes.extras, wishes.facts)], wishes, folder=False)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from mrpack.errors import NotFound
+from mrpack.formats.code import Finding
 from mrpack.model.annotations import FILEPATH, METADATA, UNTESTED, find_metadata
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import ArtifactFile, FileMetadata, LayerRole, PlannedLayer
 from mrpack.model.overrides import Overrides
+from mrpack.model.roles import ROLE
 from mrpack.packing.extras import extra_layers
 from mrpack.packing.plan import CODE, NORMAL_MODE, FileFacts, Plan, Wishes, finish
 
@@ -19,12 +21,18 @@ _SINGLE: Final = frozenset({LayerRole.CHAT_TEMPLATE, LayerRole.MMPROJ})
 
 
 def plan_stored(
-    artifact: ModelArtifact, settings: Overrides, wishes: Wishes, *, drop: Sequence[str] = ()
+    artifact: ModelArtifact,
+    settings: Overrides,
+    wishes: Wishes,
+    *,
+    drop: Sequence[str] = (),
+    code: Sequence[Finding] = (),
 ) -> Plan:
     """No weight is read: layers keep their digests, and config keys that we do not know survive.
 
     `settings` are the artifact's own overrides, on which those of `wishes` are laid. `drop` names files by
-    path, or all of a role (`license`, `chat-template`, `mmproj`, `adapter`, `overrides` …).
+    path, or all of a role (`license`, `chat-template`, `mmproj`, `adapter`, `overrides` …). `code` was found
+    in files that nobody had looked at; what the manifest names counts anyway.
 
     Raises:
         NotFound: nothing in the artifact is what `drop` names.
@@ -35,18 +43,30 @@ def plan_stored(
     added = extra_layers(wishes.extras, wishes.facts)
     replaced = {layer.role for layer in added} & _SINGLE
     paths = {layer.path for layer in added}
+    has_weights = any(file.format for file in files if file.role is LayerRole.WEIGHTS)
     kept = [
-        _stored_layer(file, wishes.facts)
+        _stored_layer(file, wishes.facts, has_weights=has_weights)
         for file in files
         if file.role not in replaced | {LayerRole.OVERRIDES} and file.path not in paths
     ]
     wishes = replace(
         wishes,
         overrides=settings.with_settings(wishes.overrides),
-        annotations={**artifact.manifest.annotations, **wishes.annotations},
+        annotations={
+            **{key: value for key, value in artifact.manifest.annotations.items() if key != CODE},
+            **wishes.annotations,
+        },
     )
-    code = tuple(filter(None, artifact.manifest.annotations.get(CODE, "").split(",")))
-    return finish(artifact.config, [*kept, *added], wishes, folder=artifact.folder, code=code)
+    named = code_of(artifact)
+    found = (finding.path for finding in code)
+    gone = {file.path for file in artifact.files} - {layer.path for layer in kept}
+    carried = tuple(path for path in dict.fromkeys((*named, *found)) if path not in gone)
+    return finish(artifact.config, [*kept, *added], wishes, folder=artifact.folder, code=carried)
+
+
+def code_of(artifact: ModelArtifact) -> tuple[str, ...]:
+    """The files of which its manifest says that they run code."""
+    return tuple(filter(None, artifact.manifest.annotations.get(CODE, "").split(",")))
 
 
 def _carries_overrides(artifact: ModelArtifact) -> bool:
@@ -61,13 +81,14 @@ def _without(files: Sequence[ArtifactFile], drop: Sequence[str]) -> list[Artifac
     return [file for file in files if not {file.path, file.role.value} & set(drop)]
 
 
-def _stored_layer(file: ArtifactFile, facts: FileFacts) -> PlannedLayer:
+def _stored_layer(file: ArtifactFile, facts: FileFacts, *, has_weights: bool) -> PlannedLayer:
     """Annotations that describe the file are written anew, the others stay."""
-    known = {FILEPATH, METADATA, UNTESTED}
+    is_company = has_weights and file.role is LayerRole.WEIGHTS and not file.format
+    known = {FILEPATH, METADATA, UNTESTED, ROLE}
     others = {key: value for key, value in file.descriptor.annotations.items() if key not in known}
     return PlannedLayer(
         path=file.path,
-        role=file.role,
+        role=LayerRole.OTHER if is_company else file.role,
         format=file.format,
         content=file.descriptor.plain().with_annotations(others),
         metadata=find_metadata(file.descriptor, file.path) or _plain_metadata(file, facts),

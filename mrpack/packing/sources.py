@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -14,11 +15,25 @@ from mrpack.packing.plan import Plan, Wishes
 from mrpack.packing.plan_dduf import plan_dduf
 from mrpack.packing.plan_folder import plan_diffusers, plan_safetensors
 from mrpack.packing.plan_gguf import plan_gguf
+from mrpack.packing.to_dduf import write_folder_as_dduf
 
 Planner = Callable[[Path, Wishes], Plan]
 
 PLANNERS: Final[Mapping[str, Planner]] = MappingProxyType(
     {"gguf": plan_gguf, "safetensors": plan_safetensors, "dduf": plan_dduf, "diffusers": plan_diffusers}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SingleFile:
+    """A format that holds a folder's files in one: `folder` is the kind of source, `write` makes the file."""
+
+    folder: str
+    write: Callable[[Path, Wishes, Path], None]
+
+
+SINGLE_FILES: Final[Mapping[str, SingleFile]] = MappingProxyType(
+    {"dduf": SingleFile("diffusers", write_folder_as_dduf)}
 )
 
 

@@ -6,15 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrpack.content.artifacts import read_model
+from mrpack.formats.code import Finding
 from mrpack.model.artifact import ModelArtifact
-from mrpack.targets import open_place
+from mrpack.model.quantization import Quantization, find_quantization
+from mrpack.targets import open_source
+from mrpack.verbs.code import find_stored_code, named_code
 from mrpack.workspace import Access, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
+    """`code`: what files of a local model would run; of a remote one, what its manifest admits."""
+
     name: str
     artifact: ModelArtifact
+    code: tuple[Finding, ...] = ()
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """What the table knows of it, for the quantizations of GGUF."""
+        return find_quantization(self.artifact.config.quantization)
 
     def to_json(self) -> dict[str, Any]:
         """Stable keys; `size` in bytes, of all layers."""
@@ -31,11 +42,14 @@ class Inspected:
             "format": config.format,
             "parameters": config.parameters or None,
             "quantization": config.quantization or None,
+            "bits_per_weight": self.quantization.bits_per_weight if self.quantization else None,
+            "quantization_note": self.quantization.note if self.quantization else None,
             "architecture": config.architecture or None,
             "context_size": config.context_size,
             "size": sum(layer.size for layer in manifest.layers),
             "metadata": dict(config.metadata),
             "annotations": dict(manifest.annotations),
+            "code": [{"path": finding.path, "reason": finding.reason} for finding in self.code],
             "archives": [
                 {
                     "name": archive.name or None,
@@ -62,12 +76,13 @@ class Inspected:
 def inspect(workspace: Workspace, model: str) -> Inspected:
     """A local model. Raises NotFound, InvalidArtifact, IntegrityError, Unsupported."""
     stored = workspace.store.find(model)
-    return Inspected(name=str(stored.reference), artifact=workspace.store.artifact(stored.manifest))
+    artifact = workspace.store.artifact(stored.manifest)
+    code = find_stored_code(workspace.store.layout, artifact)
+    return Inspected(name=str(stored.reference), artifact=artifact, code=code)
 
 
 def inspect_remote(workspace: Workspace, name: str, access: Access | None = None) -> Inspected:
-    """A model in a registry or an `oci:` folder: two small requests, no weights."""
-    place = open_place(workspace, name, access, create=False)
-    return Inspected(
-        name=place.name, artifact=read_model(place.target, place.target.resolve(place.ref), place.name)
-    )
+    """A model in a registry, an `oci:` folder or another tool's store: two small requests, no weights."""
+    origin = open_source(workspace, name, access)
+    artifact = read_model(origin.source, origin.source.resolve(origin.ref), origin.name)
+    return Inspected(name=origin.name, artifact=artifact, code=named_code(artifact))

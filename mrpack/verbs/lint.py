@@ -16,11 +16,9 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
 from mrpack.oci.manifest import Index
 from mrpack.oci.mediatypes import INDEXES
-from mrpack.targets import open_place
+from mrpack.targets import is_place, open_source
 from mrpack.workspace import Access, Workspace
 
-# Names of places that are never files; mrpack/targets.py knows what they mean.
-_PLACES: Final = ("oci:", "oci-archive:")
 _DEPTH_LIMIT: Final = 4
 
 
@@ -50,9 +48,9 @@ def lint(workspace: Workspace, target: str, *, remote: bool = False, access: Acc
         NotFound, UsageError: there is nothing of that name.
         IntegrityError, RegistryUnavailable, AccessDenied: a document cannot be read as it was pushed.
     """
-    if remote or target.startswith(_PLACES):
-        place = open_place(workspace, target, access, create=False)
-        return _lint_artifact(place.target, place.target.resolve(place.ref), place.name)
+    if remote or is_place(target):
+        origin = open_source(workspace, target, access)
+        return _lint_artifact(origin.source, origin.source.resolve(origin.ref), origin.name)
     path = Path(target)
     if path.exists():
         return Linted(name=target, digest=None, findings=tuple(lint_files(path)))

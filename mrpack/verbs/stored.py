@@ -2,28 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from mrpack.content.artifacts import read_model, read_small
 from mrpack.content.ports import Source
-from mrpack.errors import Unsupported
+from mrpack.formats.code import Finding, find_code
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
-from mrpack.model.overrides import OVERRIDES_LIMIT, Overrides, parse_overrides
+from mrpack.model.overrides import OVERRIDES_LIMIT, Origin, Overrides, parse_overrides, read_carried
 from mrpack.oci.descriptor import Descriptor
+from mrpack.packing.unpacked import UnpackedSource, complete, readable_files
+from mrpack.store.unpacked import UnpackedArchives
+from mrpack.verbs.scratch import scratch_folder
+from mrpack.workspace import Workspace
 
 
-def read_stored(source: Source, manifest: Descriptor) -> tuple[ModelArtifact, Overrides]:
-    """An artifact and the overrides it carries; small documents are read, weights are not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """`content` has every file of `artifact` as a blob. `settings` are its own and other tools'.
+
+    `code`: what files that came out of archives would run. `notes` are for people: what is not carried over.
+    """
+
+    artifact: ModelArtifact
+    settings: Overrides
+    content: Source
+    code: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> Iterator[Stored]:
+    """An artifact of any dialect; weights are not read.
+
+    But for those in archives: these are unpacked, strictly, below the home, and gone with the bracket.
 
     Raises:
-        Unsupported: its files are in archives, so that there is nothing to keep layer by layer.
+        InvalidArtifact, Unsupported, IntegrityError, HostRefused: as `unpack` in store/untar.py.
     """
     artifact = read_model(source, manifest)
-    if artifact.archives:
-        raise Unsupported(
-            f"{manifest.digest} holds its files in archives",
-            hint="`mrpack resolve` unpacks them: package that folder",
-        )
+    with contextlib.ExitStack() as held:
+        content, code = source, tuple[Finding, ...]()
+        if artifact.archives:
+            archives = UnpackedArchives(held.enter_context(scratch_folder(workspace)))
+            pairs = [pair for archive in artifact.archives for pair in archives.files(archive, source.fetch)]
+            places = {file.descriptor.digest: path for file, path in pairs}
+            artifact = complete(artifact.with_unpacked([file for file, _ in pairs]), places)
+            content = UnpackedSource(source, places)
+            code = find_code(readable_files(artifact.files, places))
+        settings, notes = _settings(content, artifact)
+        yield Stored(artifact=artifact, settings=settings, content=content, code=code, notes=notes)
+
+
+def _settings(source: Source, artifact: ModelArtifact) -> tuple[Overrides, tuple[str, ...]]:
+    """Its own document alone, else those of other tools, known by types that a new manifest does not have.
+
+    What model files say stays there.
+    """
     documents = artifact.with_role(LayerRole.OVERRIDES)
-    if not documents:
-        return artifact, artifact.settings
-    return artifact, parse_overrides(read_small(source, documents[0].descriptor, OVERRIDES_LIMIT))
+    if documents:
+        return parse_overrides(read_small(source, documents[0].descriptor, OVERRIDES_LIMIT)), ()
+    carried = read_carried(
+        artifact.files,
+        artifact.settings,
+        lambda file, limit: read_small(source, file.descriptor, limit),
+        {Origin.OTHER_TOOL},
+    )
+    return carried.of(Origin.OTHER_TOOL), tuple(f"not taken over: {words}" for words in carried.ignored)

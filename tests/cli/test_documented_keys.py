@@ -36,7 +36,7 @@ def test_what_changes_the_store_has_the_documented_keys(program: Mrpack) -> None
     checked("repair", program("repair", "--json").json)
     store = Path(program("resolve", "tiny").out.strip()).parents[2] / "store"
     moved = program("copy", f"oci:{store}:docker.io/ai/tiny:latest", "oci:layout:v1", "--json").json
-    checked("push, pull, copy", moved)
+    checked("push, pull, copy, export", moved)
 
 
 def test_damage_has_the_documented_keys(program: Mrpack) -> None:

@@ -345,7 +345,7 @@ def test_a_chat_on_a_terminal_remembers(program: Mrpack, socket_path: Path) -> N
         type_and_read("", "> ")
         type_and_read("hello\n", TEXT)
         type_and_read('"""echo one\ntwo"""\n', "one\r\ntwo")
-        type_and_read("/nope\n", "/bye ends the chat")
+        type_and_read("/nope\n", "there is no /nope")
         type_and_read("/bye\n", "/bye")
         assert process.wait(DEADLINE_S) == 0
         os.close(terminal)

@@ -5,8 +5,9 @@
 Answers like llama-server: `/health` (503 while loading), chat, completions, embeddings, rerank, images,
 models, with streams and usage. The text is `Hello from a fake engine.`; a prompt that starts with `echo `
 is answered by the rest of it. A request may carry `"fake": {"chunks": 100, "delay": 0.01}` for a longer or
-slower stream. For tests: `/fake/state` tells pid, children and open streams, `/fake/streams` the streams
-alone, `/fake/requests` the bodies received, `/fake/environment` what it was started with.
+slower stream, `"tools": [{"name": "f", "arguments": "{}"}]` for calls of functions, `"thoughts": "hm"` for
+what it thinks before. For tests: `/fake/state` tells pid, children and open streams, `/fake/streams` the
+streams alone, `/fake/requests` the bodies received, `/fake/environment` what it was started with.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ MODES = {
 }
 TEXT = "Hello from a fake engine."
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+METRICS = (
+    b"# HELP llamacpp:requests_total Requests.\n# TYPE llamacpp:requests_total counter\n"
+    b'llamacpp:requests_total{slot="0"} %d\n'
+)
 GRANDCHILD = (
     "import signal, time\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -76,7 +81,7 @@ def words(body: dict[str, Any]) -> list[str]:
     for message in body.get("messages") or ():
         content = message.get("content")
         prompt = content if isinstance(content, str) else "".join(p.get("text", "") for p in content or ())
-    text = prompt[5:] if prompt.startswith("echo ") else TEXT
+    text = prompt[5:] if isinstance(prompt, str) and prompt.startswith("echo ") else TEXT
     parts = [part + " " for part in text.split(" ")]
     parts[-1] = parts[-1].rstrip(" ")
     return [parts[i % len(parts)] for i in range(body.get("fake", {}).get("chunks", len(parts)))]
@@ -95,7 +100,9 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
     text = "".join(words(body))
     match path:
         case "/v1/chat/completions":
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            message = {"role": "assistant", "content": text, **calls_and_thoughts(body)}
+            reason = "tool_calls" if "tool_calls" in message else "stop"
+            choice = {"index": 0, "message": message, "finish_reason": reason}
             return envelope("chat.completion", state, choices=[choice], usage=usage(body))
         case "/v1/completions":
             choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}
@@ -113,7 +120,29 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
             return {"object": "list", "results": rows, "model": state.options.alias, "usage": usage(body)}
         case "/v1/images/generations":
             return {"created": 0, "data": [{"b64_json": PIXEL} for _ in range(body.get("n", 1))]}
+        case "/apply-template":
+            return {"prompt": "".join(f"<{m['role']}>{m['content']}" for m in body["messages"])}
+        case "/tokenize":  # a token a letter
+            tokens: list[Any] = [ord(letter) for letter in body["content"]]
+            if body.get("with_pieces"):
+                tokens = [{"id": token, "piece": chr(token)} for token in tokens]
+            return {"tokens": tokens}
+        case "/detokenize":
+            return {"content": "".join(map(chr, body["tokens"]))}
     return {}
+
+
+def calls_and_thoughts(body: dict[str, Any]) -> dict[str, Any]:
+    fake = body.get("fake", {})
+    found: dict[str, Any] = {}
+    if "thoughts" in fake:
+        found["reasoning_content"] = fake["thoughts"]
+    if "tools" in fake:
+        found["tool_calls"] = [
+            {"index": i, "id": f"call_{i}", "type": "function", "function": function}
+            for i, function in enumerate(fake["tools"])
+        ]
+    return found
 
 
 def chunks(path: str, body: dict[str, Any], state: State) -> list[dict[str, Any]]:
@@ -130,6 +159,15 @@ def chunks(path: str, body: dict[str, Any], state: State) -> list[dict[str, Any]
     if chat:
         first = {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
         events.insert(0, envelope(kind, state, choices=[first]))
+        found = calls_and_thoughts(body)
+        if "reasoning_content" in found:
+            delta = {"reasoning_content": found["reasoning_content"]}
+            events.insert(1, envelope(kind, state, choices=[{"index": 0, "delta": delta}]))
+        for call in found.get("tool_calls", ()):
+            choice = {"index": 0, "delta": {"tool_calls": [call]}}
+            events.insert(-1, envelope(kind, state, choices=[choice]))
+        if "tool_calls" in found:
+            events[-1]["choices"][0]["finish_reason"] = "tool_calls"
     if (body.get("stream_options") or {}).get("include_usage"):
         events.append(envelope(kind, state, choices=[], usage=usage(body)))
     return events
@@ -213,10 +251,14 @@ async def one_request(state: State, reader: asyncio.StreamReader, writer: asynci
             "/fake/requests": state.requests,
             "/fake/environment": dict(os.environ),
         }
+        if path == "/metrics":
+            reply(writer, 200, METRICS % len(state.requests))
+            return True
         status = 503 if path == "/health" and not ready else 200
         reply(writer, status if path in got else 404, got.get(path, {"error": {"message": "not found"}}))
         return True
-    body = json.loads(raw or b"{}")
+    is_form = headers.get("content-type", "").startswith("multipart/")
+    body = {"form": raw.decode("latin-1")} if is_form else json.loads(raw or b"{}")
     state.requests.append({"path": path, "headers": headers, "body": body})
     if (garbage := at_inference(mode)) is not None:
         writer.write(garbage)

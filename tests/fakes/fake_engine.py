@@ -15,6 +15,7 @@ from mrpack_runtime.engine import (
     Installation,
     Launch,
     ModelBundle,
+    Needs,
     Operation,
     TcpEndpoint,
     UnixEndpoint,
@@ -81,6 +82,7 @@ class FakeEngine:
             ready_timeout_s=self.ready_timeout_s or settings.ready_timeout_s,
             quirks=self.quirks,
             why="a test asked for it",
+            needs=Needs(read=(PROGRAM,)),
         )
         self.launches.append(launch)
         return launch

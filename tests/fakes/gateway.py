@@ -25,10 +25,12 @@ from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.scheduling import PoolLimits
 from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.settings_store import MemorySettings
 from mrpack_runtime.upstream import Upstream
 from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
+from tests.fakes.folder_shelf import FolderShelf
 
 HOST = probe_host({"PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 DEADLINE_S = 30.0
@@ -224,6 +226,7 @@ async def gateway(
     for number, name in enumerate(models):
         library.add(name, f"GGUF {number}".encode())
     pool = Pool(EngineWorkshop(HOST, folder / "run", folder / "logs"), limits)
+    configured = MemorySettings()
     parts = Gateway(
         library=library,
         resolver=Resolver(
@@ -231,6 +234,7 @@ async def gateway(
             engines,
             HOST,
             CommandSettings(overrides=parse_overrides(settings.encode()), ready_timeout_s=ready_timeout_s),
+            configured=configured,
         ),
         pool=pool,
         engines=engines,
@@ -239,6 +243,8 @@ async def gateway(
         logbook=LogBook(folder / "logs"),
         version="0",
         deadlines=deadlines or Deadlines(),
+        configured=configured,
+        shelf=FolderShelf(library),
     )
     async with serving(parts, endpoint or TcpEndpoint(0), drain_s=drain_s) as bound:
         yield Running(Client(bound), pool, library, engine, folder)

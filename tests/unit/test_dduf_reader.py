@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mrpack.errors import IntegrityError, InvalidArtifact, NotFound
 from mrpack.formats import safetensors
-from mrpack.formats.dduf import DdufArchive, check_content, parse_dduf, read_dduf, survey
+from mrpack.formats.dduf import ContentCheck, DdufArchive, check_content, parse_dduf, read_dduf, survey
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.pipeline import Component
@@ -271,3 +271,18 @@ def test_memory_follows_the_number_of_entries():
     finally:
         tracemalloc.stop()
     assert peak < 16 * len(content)
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 1 << 20])
+def test_checksums_are_compared_while_somebody_else_reads(step):
+    def check(content: bytes) -> None:
+        looking = ContentCheck(parse(content))
+        for start in range(0, len(content), step):
+            looking.update(memoryview(content)[start : start + step])
+
+    check(GOOD)
+    for entry in parse(GOOD).entries[1:]:
+        damaged = bytearray(GOOD)
+        damaged[entry.offset + entry.size - 1] ^= 1
+        with pytest.raises(IntegrityError, match=entry.name):
+            check(bytes(damaged))

@@ -96,7 +96,7 @@ def test_layers_of_a_model_kit_are_named_by_the_kitfile() -> None:
         ("README.md", LayerRole.DOC, Packing.TAR_GZIP, True),
     ]
     assert artifact.config.format == "gguf"
-    assert artifact.settings.values == {"context_size": 4096, "sampling.temperature": 0.5}
+    assert artifact.settings.settings.values == {"context_size": 4096, "sampling.temperature": 0.5}
     assert not artifact.files
 
 

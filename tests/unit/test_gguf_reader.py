@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
-from pathlib import Path
 
 import gguf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrpack.errors import InvalidArtifact, NotFound
+from mrpack.errors import InvalidArtifact
 from mrpack.formats.gguf import GgufHeader, parse_header, read_header
 from mrpack.formats.gguf.cursor import STRINGS_LIMIT, TEXT_LIMIT
 from mrpack.formats.gguf.header import GgufArray
 from mrpack.formats.gguf.types import SCALARS, TENSOR_TYPES, ValueType
 from tests.fakes import raw_gguf as raw
-from tests.fakes.malformed_gguf import MALFORMED
 from tests.fakes.tiny_gguf import write_big_vocabulary, write_lora, write_markov, write_mmproj, write_sharded
 
 
@@ -96,54 +93,6 @@ def test_tensors_follow_the_alignment(alignment):
         ("a", (4, 2), 0, 32),
         ("b", (2,), second, 8),
     ]
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_files_are_refused_with_file_and_reason(name):
-    content, reason = MALFORMED[name]
-    with pytest.raises(InvalidArtifact) as caught:
-        parse(content)
-    message = str(caught.value)
-    assert reason in message
-    assert message.startswith("model.gguf: ")
-    assert "\n" not in message
-    assert caught.value.exit_code == 7
-
-
-def test_every_cut_of_a_good_file_is_refused(tmp_path):
-    content = write_lora(tmp_path).read_bytes()
-    header = parse(content)
-    end = header.data_offset + header.tensors[-1].offset + header.tensors[-1].size
-    parse(content[:end])
-    for length in range(end):
-        with pytest.raises(InvalidArtifact):
-            parse(content[:length])
-
-
-def test_a_bad_file_is_named_in_the_error(tmp_path):
-    path = tmp_path / "bad.gguf"
-    path.write_bytes(b"NOTGGUF")
-    with pytest.raises(InvalidArtifact, match=r"bad\.gguf: not a GGUF file") as caught:
-        read_header(path)
-    assert caught.value.where == str(path)
-
-
-def test_a_missing_file_is_not_found(tmp_path):
-    with pytest.raises(NotFound):
-        read_header(tmp_path / "none.gguf")
-
-
-def test_a_pipe_or_folder_is_refused_without_waiting(tmp_path):
-    os.mkfifo(tmp_path / "pipe.gguf")
-    for path in (tmp_path, tmp_path / "pipe.gguf", Path("/dev/zero")):
-        with pytest.raises(InvalidArtifact, match="not a regular file"):
-            read_header(path)
-
-
-def test_a_file_that_shrinks_while_it_is_read_is_refused():
-    content = raw.gguf([raw.pair("general.name", raw.STRING, "tiny")])
-    with pytest.raises(InvalidArtifact, match="shorter while it was read"):
-        parse_header(lambda offset, count: content[:30][offset : offset + count], len(content), "model.gguf")
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f16", "q8_0", "Q4_K_M"])

@@ -23,6 +23,7 @@ from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, detect
 from mrpack.packing.walk import Choice, walk
 from tests.fakes.tiny_gguf import write_lora, write_markov, write_mmproj, write_sharded
+from tests.fakes.tiny_safetensors import write_qwen2
 
 
 def names(folder: Path, **choice: tuple[str, ...]) -> list[str]:
@@ -224,3 +225,15 @@ def test_the_second_dialect_shares_every_layer(stored: PackedArtifact) -> None:
     packed = pack(plan_stored(artifact, Overrides(), Wishes()), MODELPACK, base=MemoryTarget())
     weights = {layer.digest for layer in stored.manifest.layers[:-1]}
     assert weights == {layer.digest for layer in packed.manifest.layers}
+
+
+def test_weights_in_other_formats_are_company(tmp_path: Path) -> None:
+    """Many repositories hold the same weights twice; a Docker artifact has a place for one of them."""
+    folder = write_qwen2(tmp_path / "qwen")
+    (folder / "model.onnx").write_bytes(b"onnx")
+    packed = pack(PLANNERS["safetensors"](folder, Wishes()), DOCKER)
+    artifact = read_artifact(packed.manifest, config_of(packed))
+    assert [file.path for file in artifact.with_role(LayerRole.WEIGHTS)] == ["model.safetensors"]
+    theirs = pack(PLANNERS["safetensors"](folder, Wishes()), MODELPACK)
+    again = plan_stored(read_artifact(theirs.manifest, config_of(theirs)), Overrides(), Wishes())
+    assert len(pack(again, DOCKER, base=theirs).manifest.layers) == len(theirs.manifest.layers)

@@ -1,10 +1,8 @@
-"""What an artifact says about a Safetensors model, and which folders are none."""
+"""What an artifact says about a Safetensors model, and which configs are none."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -13,8 +11,8 @@ from hypothesis import strategies as st
 from mrpack.errors import InvalidArtifact, NotFound
 from mrpack.formats.safetensors import read_weights, survey
 from mrpack.model.config import ModelConfig
-from mrpack.readable import ReadableFile
 from tests.fakes.raw_safetensors import Content, index, safetensors
+from tests.fakes.safetensors_models import compressed_tensors, in_memory, one_file, sharded
 from tests.fakes.tiny_safetensors import (
     LLAMA_PARAMETERS,
     QWEN2_PARAMETERS,
@@ -23,37 +21,6 @@ from tests.fakes.tiny_safetensors import (
     write_llama,
     write_qwen2,
 )
-
-
-def in_memory(files: Mapping[str, bytes | str | dict]) -> list[ReadableFile]:
-    opened_files = []
-    for name, content in files.items():
-        text = json.dumps(content) if isinstance(content, dict) else content
-        raw = text.encode() if isinstance(text, str) else text
-        opened_files.append(
-            ReadableFile(
-                name=name,
-                where=name,
-                size=len(raw),
-                read_at=lambda offset, count, raw=raw: raw[offset : offset + count],
-            )
-        )
-    return opened_files
-
-
-def one_file(
-    tensors: Mapping[str, Content] | None = None, **others: bytes | str | dict
-) -> list[ReadableFile]:
-    """A model in one file, and other files, `__` standing for the dot in their names."""
-    weights = safetensors(tensors or {"w": Content("BF16", [8, 8])})
-    named = {name.replace("__", "."): content for name, content in others.items()}
-    return in_memory({"model.safetensors": weights, **named})
-
-
-def parameters(tensors: Mapping[str, Content], config: dict | None = None) -> int:
-    weights = read_weights(one_file(tensors, **({"config__json": config} if config else {})))
-    assert weights is not None
-    return weights.parameters
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 21])
@@ -180,11 +147,6 @@ def test_the_architecture_is_found(name):
     assert survey(one_file(config__json=config)).architecture == expected
 
 
-def _compressed(weights: dict, inputs: dict | None = None, form: str = "pack-quantized") -> dict:
-    group = {"weights": weights, "input_activations": inputs, "targets": ["Linear"]}
-    return {"quant_method": "compressed-tensors", "format": form, "config_groups": {"group_0": group}}
-
-
 INT4, INT8 = {"num_bits": 4, "type": "int"}, {"num_bits": 8, "type": "int"}
 FP4, FP8 = {"num_bits": 4, "type": "float"}, {"num_bits": 8, "type": "float"}
 SCHEMES = {
@@ -210,16 +172,16 @@ SCHEMES = {
     "LLM.int8": ({"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": True}, "BNB-INT8"),
     "bitsandbytes from before it had a name": ({"load_in_8bit": True, "load_in_4bit": False}, "BNB-INT8"),
     "bitsandbytes of nothing": ({"quant_method": "bitsandbytes"}, "BF16"),
-    "W4A16": (_compressed(INT4), "W4A16"),
-    "W8A16": (_compressed(INT8), "W8A16"),
-    "W8A8": (_compressed(INT8, INT8, "int-quantized"), "W8A8-INT8"),
-    "W4A8": (_compressed(INT4, INT8), "W4A8-INT8"),
-    "W4A8 of floats": (_compressed(INT4, FP8), "W4A8-FP8"),
-    "FP8 of compressed-tensors": (_compressed(FP8, FP8, "float-quantized"), "FP8"),
-    "FP8 weights alone": (_compressed(FP8, None, "float-quantized"), "W8A16-FP8"),
-    "NVFP4": (_compressed(FP4, FP4, "nvfp4-pack-quantized"), "NVFP4"),
-    "NVFP4 weights alone": (_compressed(FP4, None, "nvfp4-pack-quantized"), "NVFP4A16"),
-    "MXFP4 of compressed-tensors": (_compressed(FP4, FP4, "mxfp4-pack-quantized"), "MXFP4"),
+    "W4A16": (compressed_tensors(INT4), "W4A16"),
+    "W8A16": (compressed_tensors(INT8), "W8A16"),
+    "W8A8": (compressed_tensors(INT8, INT8, "int-quantized"), "W8A8-INT8"),
+    "W4A8": (compressed_tensors(INT4, INT8), "W4A8-INT8"),
+    "W4A8 of floats": (compressed_tensors(INT4, FP8), "W4A8-FP8"),
+    "FP8 of compressed-tensors": (compressed_tensors(FP8, FP8, "float-quantized"), "FP8"),
+    "FP8 weights alone": (compressed_tensors(FP8, None, "float-quantized"), "W8A16-FP8"),
+    "NVFP4": (compressed_tensors(FP4, FP4, "nvfp4-pack-quantized"), "NVFP4"),
+    "NVFP4 weights alone": (compressed_tensors(FP4, None, "nvfp4-pack-quantized"), "NVFP4A16"),
+    "MXFP4 of compressed-tensors": (compressed_tensors(FP4, FP4, "mxfp4-pack-quantized"), "MXFP4"),
     "two groups": (
         {
             "quant_method": "compressed-tensors",
@@ -295,301 +257,6 @@ def test_mlx_repeats_its_settings_without_a_name():
     assert survey(files).quantization == "MLX-INT4"
     files = one_file(config__json={"quantization": {"group_size": 32, "bits": 4, "mode": "mxfp4"}})
     assert survey(files).quantization == "MLX-MXFP4"
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_gptq_is_counted_unpacked(bits):
-    tensors = {
-        "l.qweight": Content("I32", [64 * bits // 32, 96]),
-        "l.qzeros": Content("I32", [2, 96 * bits // 32]),
-        "l.scales": Content("F16", [2, 96]),
-        "l.g_idx": Content("I32", [64]),
-        "l.bias": Content("F16", [96]),
-        "norm.weight": Content("F16", [64]),
-    }
-    total = 64 * 96 + 96 + 64
-    assert parameters(tensors, {"quantization_config": {"quant_method": "gptq", "bits": bits}}) == total
-    assert parameters(tensors) == total
-    del tensors["l.g_idx"]
-    assert parameters(tensors, {"quantization_config": {"quant_method": "gptq", "bits": bits}}) == total
-
-
-def test_awq_is_counted_unpacked():
-    tensors = {
-        "l.qweight": Content("I32", [64, 96 // 8]),
-        "l.qzeros": Content("I32", [2, 96 // 8]),
-        "l.scales": Content("F16", [2, 96]),
-    }
-    assert parameters(tensors) == 64 * 96
-
-
-@pytest.mark.parametrize("kind", ["nf4", "fp4"])
-def test_bitsandbytes_of_4_bits_is_counted_unpacked(kind):
-    tensors = {
-        "l.weight": Content("U8", [64 * 96 // 2, 1]),
-        "l.weight.absmax": Content("U8", [96]),
-        "l.weight.nested_absmax": Content("F32", [1]),
-        "l.weight.nested_quant_map": Content("F32", [256]),
-        "l.weight.quant_map": Content("F32", [16]),
-        f"l.weight.quant_state.bitsandbytes__{kind}": Content("U8", [90]),
-    }
-    assert parameters(tensors) == 64 * 96
-
-
-def test_bitsandbytes_of_8_bits_is_counted_as_it_lies():
-    tensors = {
-        "l.weight": Content("I8", [64, 96]),
-        "l.SCB": Content("F32", [64]),
-        "l.weight_format": Content("U8", []),
-    }
-    assert parameters(tensors) == 64 * 96
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-def test_compressed_tensors_are_counted_unpacked(bits):
-    tensors = {
-        "l.weight_packed": Content("I32", [96, 64 * bits // 32]),
-        "l.weight_scale": Content("BF16", [96, 1]),
-        "l.weight_shape": Content("I64", [2]),
-        "l.weight_zero_point": Content("I32", [12, 1]),
-        "l.weight_g_idx": Content("I32", [64]),
-    }
-    settings = _compressed({"num_bits": bits, "type": "int"})
-    assert parameters(tensors, {"quantization_config": settings}) == 64 * 96
-
-
-def test_floats_of_4_bits_are_counted_unpacked():
-    compressed = {
-        "l.weight_packed": Content("U8", [96, 32]),
-        "l.weight_scale": Content("F8_E4M3", [96, 4]),
-        "l.weight_global_scale": Content("F32", [1]),
-        "l.input_global_scale": Content("F32", [1]),
-    }
-    assert parameters(compressed) == 96 * 64
-    model_optimizer = {
-        "l.weight": Content("U8", [96, 32]),
-        "l.weight_scale": Content("F8_E4M3", [96, 4]),
-        "l.weight_scale_2": Content("F32", []),
-        "l.input_scale": Content("F32", []),
-    }
-    assert parameters(model_optimizer) == 96 * 64
-    gpt_oss = {
-        "mlp.experts.down_proj_blocks": Content("U8", [2, 96, 2, 16]),
-        "mlp.experts.down_proj_scales": Content("U8", [2, 96, 2]),
-        "mlp.experts.down_proj_bias": Content("BF16", [2, 96]),
-    }
-    assert parameters(gpt_oss) == 2 * 96 * 64 + 2 * 96
-    assert parameters({"l.weight": Content("F4", [96, 64])}) == 96 * 64
-
-
-def test_fp8_is_counted_without_its_scales():
-    tensors = {"l.weight": Content("F8_E4M3", [64, 96]), "l.weight_scale_inv": Content("F32", [1, 1])}
-    assert parameters(tensors) == 64 * 96
-
-
-def test_bitnet_has_four_values_in_a_byte():
-    tensors = {"l.weight": Content("U8", [24, 64]), "l.weight_scale": Content("BF16", [1])}
-    assert parameters(tensors, {"quantization_config": {"quant_method": "bitnet"}}) == 96 * 64
-
-
-def test_mlx_is_counted_unpacked_also_with_other_bits_in_some_layers():
-    tensors = {
-        "a.weight": Content("U32", [96, 64 * 4 // 32]),
-        "a.scales": Content("F16", [96, 1]),
-        "a.biases": Content("F16", [96, 1]),
-        "b.weight": Content("U32", [96, 64 * 6 // 32]),
-        "b.scales": Content("F16", [96, 2]),
-        "b.biases": Content("F16", [96, 2]),
-    }
-    settings = {"group_size": 64, "bits": 4, "b": {"group_size": 32, "bits": 6}}
-    assert parameters(tensors, {"quantization": settings}) == 2 * 96 * 64
-
-
-def test_scales_of_a_model_that_is_not_quantized_are_parameters():
-    tensors = {
-        "l.weight": Content("F32", [4, 4]),
-        "l.scales": Content("F32", [4]),
-        "l.weight_scale": Content("F32", [4]),
-        "l.biases": Content("F32", [4]),
-        "position_ids": Content("I64", [5]),
-    }
-    assert parameters(tensors) == 16 + 12 + 5
-
-
-def test_companions_may_lie_in_another_shard():
-    scheme = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
-    files = in_memory(
-        {
-            "config.json": scheme,
-            "model-00001-of-00002.safetensors": safetensors({"l.qweight": Content("I32", [8, 96])}),
-            "model-00002-of-00002.safetensors": safetensors({"l.scales": Content("F16", [2, 96])}),
-        }
-    )
-    assert read_weights(files).parameters == 64 * 96
-
-
-def sharded(**changes: bytes | str | dict | None) -> list[ReadableFile]:
-    """Two shards and their index; files are replaced or, by None, taken away."""
-    names = {"first": "model-00001-of-00002.safetensors", "second": "model-00002-of-00002.safetensors"}
-    files: dict[str, bytes | str | dict | None] = {
-        names["first"]: safetensors({"a": Content("F16", [4])}),
-        names["second"]: safetensors({"b": Content("F16", [4])}),
-        "model.safetensors.index.json": index({"a": names["first"], "b": names["second"]}, total_size=16),
-    }
-    files |= {names.get(key, "model.safetensors.index.json"): value for key, value in changes.items()}
-    return in_memory({name: content for name, content in files.items() if content is not None})
-
-
-def test_a_sharded_set_is_read():
-    assert survey(sharded()).parameters == "8.00"
-
-
-@pytest.mark.parametrize("index_too", [True, False])
-@pytest.mark.parametrize(
-    ("shard", "name"), [("first", "model-00001-of-00002"), ("second", "model-00002-of-00002")]
-)
-def test_a_missing_shard_is_named(shard, name, index_too):
-    changes = {shard: None} | ({} if index_too else {"index": None})
-    with pytest.raises(NotFound, match=rf"no file '{name}\.safetensors'"):
-        survey(sharded(**changes))
-
-
-FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-CONTRADICTIONS = {
-    "tensor in another shard": (
-        {"index": index({"a": SECOND, "b": FIRST})},
-        "which the index has in 'model-00002",
-    ),
-    "tensor that is nowhere": ({"index": index({"a": FIRST, "b": SECOND, "c": SECOND})}, "has no tensor 'c'"),
-    "tensor that is not listed": (
-        {"second": safetensors({"b": Content("F16", [4]), "c": Content("F16", [4])})},
-        "holds tensor 'c', which the index does not have there",
-    ),
-    "tensor in two shards": (
-        {"second": safetensors({"a": Content("F16", [4]), "b": Content("F16", [4])})},
-        "holds tensor 'a'",
-    ),
-    "shard that is not listed": (
-        {"index": index({"a": FIRST})},
-        "is not listed in model.safetensors.index.json",
-    ),
-    "empty index": ({"index": index({})}, "lists no tensor"),
-    "no weight_map": ({"index": '{"metadata":{}}'}, "has no weight_map"),
-    "weight_map twice": ({"index": '{"weight_map":{},"weight_map":{}}'}, "weight_map: occurs twice"),
-    "tensor twice": (
-        {"index": '{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}'},
-        "weight_map: 'a' occurs twice",
-    ),
-    "weight_map is a list": ({"index": '{"weight_map":[]}'}, "weight_map: not an object"),
-    "file is a number": ({"index": '{"weight_map":{"a":1}}'}, "weight_map: not an object of strings"),
-    "file elsewhere": ({"index": index({"a": "../model.safetensors"})}, "no Safetensors file in its folder"),
-    "file of another kind": (
-        {"index": index({"a": "pytorch_model.bin"})},
-        "no Safetensors file in its folder",
-    ),
-    "65 keys": (
-        {"index": json.dumps({str(number): 0 for number in range(66)} | {"weight_map": {}})},
-        "more than 64 keys",
-    ),
-    "index is a list": ({"index": "[]"}, "index: not an object"),
-    "index is deep": ({"index": '{"metadata":' + "[" * 50_000}, "'metadata': not JSON"),
-    "index is cut": ({"index": index({"a": FIRST, "b": SECOND})[:-6]}, "not an object of strings"),
-    "index is not UTF-8": ({"index": b'{"weight_map":{"\xff":"a.safetensors"}}'}, "not text"),
-    "something behind the index": ({"index": index({"a": FIRST, "b": SECOND}) + "{}"}, "something follows"),
-    "broken shard": ({"second": b"not a shard at all"}, "not a Safetensors file"),
-}
-
-
-@pytest.mark.parametrize("name", CONTRADICTIONS)
-def test_a_set_that_does_not_fit_together_is_refused(name):
-    changes, reason = CONTRADICTIONS[name]
-    with pytest.raises(InvalidArtifact) as caught:
-        survey(sharded(**changes))
-    assert reason in str(caught.value)
-    assert caught.value.where
-
-
-def test_shards_without_an_index_are_a_set_too():
-    assert survey(sharded(index=None)).parameters == "8.00"
-    with pytest.raises(InvalidArtifact, match="tensor 'a' is also in model-00001"):
-        survey(sharded(index=None, second=safetensors({"a": Content("F16", [4])})))
-
-
-def test_a_shard_number_beyond_its_set_is_refused():
-    files = in_memory({"model-00003-of-00002.safetensors": safetensors({"a": Content("F16", [4])})})
-    with pytest.raises(InvalidArtifact, match="shard 3 of a set of 2"):
-        survey(files)
-
-
-def test_indexes_may_say_more_than_we_ask_for():
-    text = json.dumps(
-        {
-            "metadata": {"total_size": 1.6e1, "total_parameters": 8, "note": "ünï", "nested": [{"a": None}]},
-            "weight_map": {"a": FIRST, "b": SECOND},
-            "format": None,
-        },
-        ensure_ascii=False,
-    )
-    assert survey(sharded(index=text)).parameters == "8.00"
-
-
-def test_a_variant_beside_the_model_does_not_count_twice():
-    files = in_memory(
-        {
-            "model.fp16.safetensors": safetensors({"w": Content("F16", [8, 8])}),
-            "model.safetensors": safetensors({"w": Content("F32", [8, 8])}),
-        }
-    )
-    config = survey(files)
-    assert (config.parameters, config.quantization) == ("64.00", "F32")
-    assert config.size == f"{sum(file.size for file in files)}.00B"
-
-
-def test_a_variant_may_have_an_index_of_its_own():
-    both = {f"text.fp16-0000{number}-of-00002.safetensors": name for number, name in ((1, "a"), (2, "b"))}
-    files = {shard: safetensors({name: Content("F16", [4])}) for shard, name in both.items()}
-    listed = index({name: shard for shard, name in both.items()})
-    assert survey(in_memory({**files, "text.safetensors.index.fp16.json": listed})).parameters == "8.00"
-
-
-def test_the_copy_for_mistrals_own_loader_does_not_count():
-    files = in_memory(
-        {
-            "consolidated.safetensors": safetensors({"layers.0.w": Content("BF16", [8, 8])}),
-            "model.safetensors": safetensors({"model.layers.0.w": Content("BF16", [8, 8])}),
-        }
-    )
-    assert survey(files).parameters == "64.00"
-    assert survey(files[:1]).parameters == "64.00"
-
-
-def test_weights_in_folders_do_not_count_but_are_checked():
-    tensors = safetensors({"w": Content("F32", [4])})
-    files = {
-        "model.safetensors": tensors,
-        "original/other.safetensors": safetensors({"x": Content("F32", [9])}),
-    }
-    assert survey(in_memory(files)).parameters == "4.00"
-    with pytest.raises(InvalidArtifact, match="original/broken"):
-        survey(in_memory({**files, "original/broken.safetensors": b"nothing of the kind"}))
-
-
-def test_modules_of_sentence_transformers_count():
-    files = {
-        "model.safetensors": safetensors({"w": Content("F32", [4])}),
-        "2_Dense/model.safetensors": safetensors({"linear.weight": Content("F32", [9])}),
-        "2_Dense/config.json": {"in_features": 3},
-    }
-    assert survey(in_memory(files)).parameters == "13.00"
-
-
-def test_a_model_may_lie_in_a_folder_with_its_config():
-    files = {
-        "model/config.json": {"model_type": "bert", "max_position_embeddings": 512},
-        "model/model.safetensors": safetensors({"w": Content("F32", [4])}),
-    }
-    config = survey(in_memory(files))
-    assert (config.architecture, config.context_size, config.parameters) == ("bert", 512, "4.00")
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,12 @@ class DdufArchive:
         return tuple(as_file(self.file, entry) for entry in self.entries)
 
 
-def read_dduf(path: Path) -> DdufArchive:
-    """Raises as `parse_dduf`, and NotFound when there is no such file."""
-    return parse_dduf(open_file(path))
+def read_dduf(path: Path, name: str = "") -> DdufArchive:
+    """`name` is what the model calls the file, by default as it is called here.
+
+    Raises as `parse_dduf`, and NotFound when there is no such file.
+    """
+    return parse_dduf(open_file(path, name))
 
 
 def parse_dduf(file: ReadableFile) -> DdufArchive:
@@ -56,6 +59,29 @@ def parse_dduf(file: ReadableFile) -> DdufArchive:
     return DdufArchive(file=file, entries=entries, pipeline=pipeline)
 
 
+class ContentCheck:
+    """Compares entries with their checksums while somebody else reads the whole file, from its start."""
+
+    def __init__(self, archive: DdufArchive) -> None:
+        self._where = archive.file.where
+        self._waiting = iter(archive.entries)
+        self._entry = next(self._waiting, None)
+        self._at = 0
+        self._checksum = 0
+
+    def update(self, chunk: memoryview) -> None:
+        """The next bytes. Raises IntegrityError as soon as an entry is not what its checksum says."""
+        start = self._at
+        self._at += len(chunk)
+        while self._entry is not None:
+            first, end = self._entry.offset, self._entry.offset + self._entry.size
+            self._checksum = zlib.crc32(chunk[max(0, first - start) : max(0, end - start)], self._checksum)
+            if end > self._at:
+                return
+            _compare(self._entry, self._checksum, self._where)
+            self._entry, self._checksum = next(self._waiting, None), 0
+
+
 def check_content(archive: DdufArchive) -> None:
     """Read every byte; raises IntegrityError when an entry is not what its checksum says."""
     for entry in archive.entries:
@@ -73,9 +99,13 @@ def read_entry(file: ReadableFile, entry: DdufEntry) -> Iterator[bytes]:
         checksum = zlib.crc32(piece, checksum)
         at += len(piece)
         yield piece
+    _compare(entry, checksum, file.where)
+
+
+def _compare(entry: DdufEntry, checksum: int, where: str) -> None:
     if checksum != entry.crc32:
         raise IntegrityError(
-            f"{file.where}: content of {entry.name} has CRC-32 {checksum:08x}",
+            f"{where}: content of {entry.name} has CRC-32 {checksum:08x}",
             expected=f"{entry.crc32:08x}",
             actual=f"{checksum:08x}",
         )

@@ -67,7 +67,7 @@ def _check(ordered: Sequence[ReadableFile], where: str) -> None:
     for file in ordered:
         reason = reason_against(file.name)
         if reason:
-            raise Unsupported(f"{file.where}: {reason}", hint="leave it out, or package the folder as it is")
+            raise Unsupported(f"{file.where}: {reason}", hint="--exclude it, or package the folder as it is")
     if len(ordered) > ENTRIES_LIMIT:
         raise Unsupported(f"{len(ordered)} files; at most {ENTRIES_LIMIT} can be in a DDUF file")
     names = frozenset(file.name for file in ordered)

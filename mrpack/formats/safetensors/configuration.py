@@ -68,6 +68,16 @@ def read_configuration(files: Iterable[ReadableFile], folder: str) -> Configurat
     )
 
 
+def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the language model within that of a model which also reads pictures or sound."""
+    return next((level for level in _levels(config) if "num_hidden_layers" in level), config)
+
+
+def trained_context(config: Mapping[str, Any]) -> int | None:
+    """Tokens of the longest input that a model with this config was made for."""
+    return _context_size(_levels(config))
+
+
 def _levels(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The config, and then those of its language model, which may be nested twice."""
     yield config

@@ -11,6 +11,7 @@ from mrpack.model.overrides.document import (
 )
 from mrpack.model.overrides.duration import duration_s
 from mrpack.model.overrides.importers import (
+    Imported,
     from_generation_config,
     from_hf_overrides,
     from_kitops_parameters,
@@ -18,7 +19,7 @@ from mrpack.model.overrides.importers import (
 )
 from mrpack.model.overrides.merge import Effective, EngineView, Origin, Sourced, merge
 from mrpack.model.overrides.settings import Setting
-from mrpack.model.overrides.sources import SettingsSource, find_settings_source
+from mrpack.model.overrides.sources import Carried, SettingsSource, find_settings_source, read_carried
 from mrpack.model.overrides.table import BY_KEY, SETTINGS, json_schema, markdown
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "OVERRIDES_LIMIT",
     "OVERRIDES_PATH",
     "SETTINGS",
+    "Carried",
     "Effective",
     "EngineView",
+    "Imported",
     "Origin",
     "Overrides",
     "Setting",
@@ -46,4 +49,5 @@ __all__ = [
     "merge",
     "parse_overrides",
     "parse_setting",
+    "read_carried",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 from mrpack.errors import InvalidArtifact, UsageError
 from mrpack.model.overrides.table import BY_KEY, GROUPS, nearest_key
+from mrpack.model.overrides.vllm import spread_hf_overrides
 from mrpack.oci.encoding import decode_object, encode
 
 # The name of the layer that carries it.
@@ -70,7 +71,7 @@ def parse_overrides(source: bytes | Mapping[str, Any], where: str = OVERRIDES_PA
 def check_settings(values: Mapping[str, Any], where: str) -> Overrides:
     """Settings by key, each checked against the table. Raises InvalidArtifact."""
     checked: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in spread_hf_overrides(values).items():
         setting = BY_KEY.get(key)
         if setting is None:
             raise InvalidArtifact(
@@ -103,7 +104,10 @@ def parse_setting(text: str) -> Overrides:
         meant = value
     if meant is not None and (wanted := setting.kind.refusal(meant)):
         raise UsageError(f"{key}: {value[:60]!r} is not {wanted}")
-    return Overrides({key: None if meant is None else setting.kind.canonical(meant)})
+    try:
+        return check_settings({key: meant}, "--set")
+    except InvalidArtifact as error:  # a setting within the value
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _did_you_mean(key: object) -> str | None:

@@ -58,6 +58,12 @@ LLAMACPP: Final = (
     _row("slot_prompt_similarity", Real(0, 1), "share of a prompt that must match a slot"),
     # answers
     _row("n_predict", Whole(-1), "longest answer; -1: no limit", "tokens"),
+    Setting(
+        "llamacpp.speculative",
+        Choice(("none", "ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache")),
+        "guess ahead from what the text has had before; answers stay the same",
+        source="llama-server `--spec-type`",
+    ),
     _row("special", Switch(), "write special tokens into answers"),
     _row("pooling", Choice(("mean", "cls", "last")), "how tokens become one embedding"),
     _row("jinja", Switch(), "run the model's chat template as Jinja"),

@@ -19,13 +19,16 @@ _CONTEXT: Final = Whole(-1, CONTEXT_SIZE_LIMIT)
 _DTYPES: Final = Choice(("auto", "half", "float16", "bfloat16", "float", "float32"))
 _CACHE: Final = Choice(("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"))
 _TERABYTE: Final = 2**40
+_POOLINGS: Final = Choice(("mean", "cls", "last"))
+_SPECULATIVE: Final = "--speculative-config"
 
 
-def _row(name: str, kind: Kind, meaning: str, unit: str = "", *, refines: str = "") -> Setting:
-    """The flags of `vllm serve` have the same names."""
-    return Setting(
-        f"vllm.{name}", kind, meaning, unit, source=f"vLLM `--{name.replace('_', '-')}`", refines=refines
-    )
+def _row(
+    name: str, kind: Kind, meaning: str, unit: str = "", *, refines: str = "", within: str = ""
+) -> Setting:
+    """The flags of `vllm serve` have the same names; `within`: the flag whose JSON it is a part of."""
+    flag = within or f"--{name.replace('_', '-')}"
+    return Setting(f"vllm.{name}", kind, meaning, unit, source=f"vLLM `{flag}`", refines=refines)
 
 
 # fmt: off
@@ -37,9 +40,15 @@ VLLM: Final = (
     _row("tensor_parallel_size", Whole(1, 1024), "over which each layer is split", "devices"),
     _row("pipeline_parallel_size", Whole(1, 1024), "over which the layers are spread", "devices"),
     _row("data_parallel_size", Whole(1, 1024), "that each hold the whole model", "copies"),
+    _row(
+        "distributed_executor_backend",
+        Choice(("mp", "ray")),
+        "processes of this machine, or a Ray cluster of several machines",
+    ),
     _row("enable_expert_parallel", Switch(), "spread experts rather than split them"),
     _row("disable_custom_all_reduce", Switch(), "use NCCL alone between devices"),
     _row("cpu_offload_gb", Real(0, 65536), "of weights that stay in the machine's memory", "GiB"),
+    _row("kv_offloading_size", Real(0, 65536), "of the context that may move there too", "GiB"),
     _row("dtype", _DTYPES, "to compute in"),
     _row("quantization", _NAME, "method of the weights, where the model's config does not say"),
     _row("kv_cache_dtype", _CACHE, "how the context is kept"),
@@ -56,7 +65,18 @@ VLLM: Final = (
     _row("disable_sliding_window", Switch(), "do not use the model's sliding window"),
     _row("max_logprobs", Whole(-1, 1_000_000), "most that a request may ask for; -1: all", "tokens"),
     _row("seed", Whole(), "of the engine; requests have `sampling.seed`"),
+    # guessing ahead
+    _row(
+        "speculative_method",
+        Choice(("ngram", "mtp")),
+        "guess tokens from the prompt, or with the model's own layers for that",
+        within=_SPECULATIVE,
+    ),
+    _row("num_speculative_tokens", Whole(1, 64), "that are guessed at a time", "tokens", within=_SPECULATIVE),
+    _row("prompt_lookup_max", Whole(1, 64), "longest piece looked up", "tokens", within=_SPECULATIVE),
+    _row("prompt_lookup_min", Whole(1, 64), "shortest piece looked up", "tokens", within=_SPECULATIVE),
     # answers
+    _row("pooling", _POOLINGS, "how tokens become one embedding", within="--pooler-config"),
     _row("enable_auto_tool_choice", Switch(), "let the model call tools"),
     _row("tool_call_parser", _NAME, "how the model writes calls of tools"),
     _row("reasoning_parser", _NAME, "how the model marks its thoughts"),
@@ -69,7 +89,7 @@ VLLM: Final = (
 
 HF_OVERRIDES: Final = "vllm.hf_overrides"
 # Words that configs of models have as well: inside `--hf_overrides` they mean the config's.
-_SHARED: Final = frozenset({"hf_overrides", "dtype", "quantization", "seed", "block_size"})
+_SHARED: Final = frozenset({"hf_overrides", "dtype", "quantization", "seed", "block_size", "pooling"})
 _WORDS: Final = frozenset(setting.name for setting in VLLM) - _SHARED
 
 
@@ -82,3 +102,11 @@ def split_hf_overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     settings = {f"vllm.{name}": value for name, value in values.items() if name in _WORDS}
     rest = {name: value for name, value in values.items() if name not in _WORDS}
     return settings | ({HF_OVERRIDES: rest} if rest else {})
+
+
+def spread_hf_overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for settings by key, wherever they were written; what stands beside it counts."""
+    values = settings.get(HF_OVERRIDES)
+    if not isinstance(values, Mapping) or _WORDS.isdisjoint(values):
+        return dict(settings)
+    return split_hf_overrides(values) | {key: value for key, value in settings.items() if key != HF_OVERRIDES}

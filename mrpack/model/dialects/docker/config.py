@@ -27,9 +27,15 @@ _KNOWN_CONFIG: Final = frozenset({*_LABELS, "paramSize", "context_size"})
 _KNOWN_DESCRIPTOR: Final = frozenset({"created", "createdAt"})
 
 
-def read_config(raw: bytes, files: Sequence[ArtifactFile]) -> ModelConfig:
-    """Old texts ("361.82 M", "IQ2_XXS/Q4_K_M") stay as they are; unknown keys go to `extra` as they lay."""
+def read_config(raw: bytes, files: Sequence[ArtifactFile], layers: Sequence[Digest]) -> ModelConfig:
+    """Old texts ("361.82 M", "IQ2_XXS/Q4_K_M") stay as they are; unknown keys go to `extra` as they lay.
+
+    Raises:
+        InvalidArtifact: malformed, or it is about other layers than these: Docker Model Runner goes by the
+            digests here, and would open other files than we do.
+    """
     document = decode_object(raw, "config", limit=CONFIG_LIMIT)
+    _check_layers(document, layers)
     inner = _object(document, "config")
     descriptor = _object(document, "descriptor")
     labels = {key: _text(inner, key, "config.config") for key in _LABELS}
@@ -53,6 +59,12 @@ def read_config(raw: bytes, files: Sequence[ArtifactFile]) -> ModelConfig:
         created=created,
         extra={key: value for key, value in extra.items() if value or key not in {"config", "descriptor"}},
     )
+
+
+def _check_layers(document: Mapping[str, Any], layers: Sequence[Digest]) -> None:
+    listed = _object(document, "rootfs").get("diff_ids")
+    if listed and listed != [str(digest) for digest in layers]:
+        raise InvalidArtifact("not the digests of the manifest's layers", where="config.rootfs.diff_ids")
 
 
 def _format(written: str, files: Sequence[ArtifactFile]) -> str:

@@ -30,7 +30,7 @@ class DockerDialect:
         return ModelArtifact(
             manifest=manifest,
             dialect=self.name,
-            config=read_config(config, files),
+            config=read_config(config, files, [layer.digest for layer in manifest.layers]),
             files=files,
             archives=read_archives(manifest.layers),
             folder=manifest.config.media_type == CONFIG_FOLDER,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from mrpack.digest import Digest
@@ -13,7 +12,7 @@ from mrpack.model.annotations import file_annotations, find_path
 from mrpack.model.artifact import HashedLayer
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole, Packing
-from mrpack.model.overrides import OVERRIDES_PATH
+from mrpack.model.roles import ROLE, role_by_name
 from mrpack.oci.descriptor import Descriptor
 
 
@@ -94,8 +93,7 @@ _BY_MEDIA_TYPE: Final[Mapping[str, _LayerType]] = {row.media_type: row for row i
 _ROLES_THAT_SHARE_NAMES: Final = frozenset({LayerRole.LICENSE, LayerRole.CHAT_TEMPLATE})
 _ROLES_WITH_A_TYPE: Final = frozenset(row.role for row in _LAYER_TYPES if row.written)
 
-# What a plain file is for, by its name.
-_CONFIG_SUFFIXES: Final = frozenset({".json", ".txt", ".vocab"})
+_PLAIN_ROLES: Final = frozenset({LayerRole.CONFIG, LayerRole.DOC, LayerRole.OVERRIDES})
 
 
 def read_files(layers: Sequence[Descriptor]) -> tuple[ArtifactFile, ...]:
@@ -105,7 +103,7 @@ def read_files(layers: Sequence[Descriptor]) -> tuple[ArtifactFile, ...]:
         if layer.media_type in _ARCHIVES:
             continue
         row = _BY_MEDIA_TYPE.get(layer.media_type, _ANY_FILE)
-        role = _role_by_name(path) if layer.media_type == _ANY_FILE.media_type else row.role
+        role = _role_of_file(layer, path) if layer.media_type == _ANY_FILE.media_type else row.role
         file = ArtifactFile(path=path, role=role, format=row.format, descriptor=layer)
         files.setdefault((path, layer.digest), file)
     check_tree([file.path for file in files.values()], "layers")
@@ -142,29 +140,35 @@ def _are_usable(role: LayerRole, named: Collection[tuple[str | None, Digest]]) -
     return None not in names and (role not in _ROLES_THAT_SHARE_NAMES or len(names) == len(named))
 
 
-def _role_by_name(path: str) -> LayerRole:
-    name = PurePosixPath(path.lower())
-    if path == OVERRIDES_PATH:
-        return LayerRole.OVERRIDES
-    if name.suffix in _CONFIG_SUFFIXES or name.name == "tokenizer.model":
-        return LayerRole.CONFIG
-    return LayerRole.DOC if name.suffix == ".md" else LayerRole.OTHER
+def _role_of_file(layer: Descriptor, path: str) -> LayerRole:
+    """Of a plain file; roles that have a media type of their own are not meant, unless it says so itself."""
+    if layer.annotations.get(ROLE) == LayerRole.ADAPTER:
+        return LayerRole.ADAPTER
+    role = role_by_name(path)
+    return role if role in _PLAIN_ROLES else LayerRole.OTHER
 
 
 def layer_descriptor(layer: HashedLayer) -> Descriptor:
+    media_type = _media_type(layer)
+    role = {ROLE: layer.role.value} if _is_untyped_adapter(layer) else {}
     return Descriptor(
-        media_type=_media_type(layer),
+        media_type=media_type,
         digest=layer.content.digest,
         size=layer.content.size,
-        annotations={**layer.content.annotations, **file_annotations(layer.path, layer.metadata)},
+        annotations={**layer.content.annotations, **file_annotations(layer.path, layer.metadata), **role},
     )
+
+
+def _is_untyped_adapter(layer: HashedLayer) -> bool:
+    """An adapter for Safetensors: as weights it would be taken for a part of the model."""
+    return layer.role is LayerRole.ADAPTER and layer.format == "safetensors"
 
 
 def _media_type(layer: HashedLayer) -> str:
     for row in _LAYER_TYPES:
         if row.written and row.role is layer.role and row.format == layer.format:
             return row.media_type
-    if layer.role in _ROLES_WITH_A_TYPE:
+    if layer.role in _ROLES_WITH_A_TYPE and not _is_untyped_adapter(layer):
         raise Unsupported(
             f"{layer.path}: no layer type of Docker models for {layer.role} in format {layer.format!r}"
         )

@@ -46,8 +46,9 @@ def read_config(raw: bytes) -> ModelConfig:
     created = text_at(descriptor, "createdAt", "config.descriptor")
     if created:
         parse_rfc3339(created, "config.descriptor.createdAt")
+    known = {"createdAt", *(["family"] if descriptor.get("family") == labels["architecture"] else [])}
     extra = {
-        "descriptor": {key: value for key, value in descriptor.items() if key != "createdAt"},
+        "descriptor": {key: value for key, value in descriptor.items() if key not in known},
         "config": {key: value for key, value in inner.items() if key not in _LABELS},
     }
     return ModelConfig(

@@ -12,7 +12,7 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.dialects.modelpack.config import read_config, write_config
 from mrpack.model.dialects.modelpack.layers import layer_descriptor, read_layers
 from mrpack.model.filepath import check_tree
-from mrpack.model.layer import LayerRole
+from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 
@@ -40,6 +40,7 @@ class ModelPackDialect:
             config=replace(said, format=said.format or shown),
             files=files,
             archives=archives,
+            folder=_is_folder(files),
         )
 
     def write(
@@ -63,6 +64,11 @@ class ModelPackDialect:
         return raw, Manifest.build(
             config=described, layers=descriptors, artifact_type=ARTIFACT_TYPE, annotations=annotations
         )
+
+
+def _is_folder(files: Sequence[ArtifactFile]) -> bool:
+    """Nothing says it. Weight files with company have no config files, and all lie side by side."""
+    return any(file.role is LayerRole.CONFIG or "/" in file.path for file in files)
 
 
 MODELPACK: Final[WritableDialect] = ModelPackDialect()

@@ -1,0 +1,72 @@
+"""Code in models that others made: looked for where they are shown and where they arrive."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from mrpack.content.artifacts import read_model
+from mrpack.content.ports import Fetcher
+from mrpack.errors import InvalidArtifact, NotFound, Unsupported
+from mrpack.formats.code import Finding, find_code
+from mrpack.formats.dduf import parse_dduf
+from mrpack.model.artifact import ModelArtifact
+from mrpack.model.layer import ArtifactFile
+from mrpack.oci.descriptor import Descriptor
+from mrpack.packing.plan_stored import code_of
+from mrpack.readable import ReadableFile
+
+_DDUF = "dduf"
+
+
+def named_code(artifact: ModelArtifact) -> tuple[Finding, ...]:
+    """What the manifest admits; others may keep silent about it."""
+    return tuple(Finding(path, "code, as its manifest says") for path in code_of(artifact))
+
+
+def find_stored_code(source: Fetcher, artifact: ModelArtifact) -> tuple[Finding, ...]:
+    """What its files would run, by a few reads of each, however large, so from a local source.
+
+    Files in archives are looked at when they are unpacked: until then the manifest's word counts for them.
+
+    Raises InvalidArtifact, NotFound, IntegrityError.
+    """
+    found = find_code(file for item in artifact.files for file in _files(source, item))
+    paths = {finding.path for finding in found}
+    return (*found, *(finding for finding in named_code(artifact) if finding.path not in paths))
+
+
+def code_notes(source: Fetcher, manifest: Descriptor) -> tuple[str, ...]:
+    """One line about what has arrived, if there is code in it; none for what is no model, or a broken one."""
+    try:
+        found = find_stored_code(source, read_model(source, manifest))
+    except (Unsupported, InvalidArtifact, NotFound):
+        return ()
+    if not found:
+        return ()
+    first, more = found[0], f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"carries code: {first.path}: {first.reason}{more}; no engine is allowed to run it",)
+
+
+def _files(source: Fetcher, item: ArtifactFile) -> Iterator[ReadableFile]:
+    """The file, or what is in it. One that is malformed is no model, which its engine will say."""
+    file = _readable(source, item)
+    if item.format != _DDUF:
+        yield file
+        return
+    with contextlib.suppress(InvalidArtifact):
+        yield from parse_dduf(file).files
+
+
+def _readable(source: Fetcher, item: ArtifactFile) -> ReadableFile:
+    def read_at(offset: int, count: int) -> bytes:
+        content = bytearray()
+        if offset >= item.descriptor.size:
+            return b""
+        with contextlib.closing(source.fetch(item.descriptor, offset)) as stream:
+            buffer = memoryview(bytearray(min(count, item.descriptor.size - offset)))
+            while len(content) < len(buffer) and (got := stream.readinto(buffer[len(content) :])):
+                content += buffer[len(content) : len(content) + got]
+        return bytes(content)
+
+    return ReadableFile(name=item.path, where=item.path, size=item.descriptor.size, read_at=read_at)

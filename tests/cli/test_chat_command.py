@@ -1,0 +1,185 @@
+"""`run` with files and as a chat on a terminal, with a fake llama-server on PATH."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.llama_server import FakeLlamaServer
+from tests.fakes.tiny_gguf import write_mmproj
+from tests.program import PROGRAM, Mrpack
+
+DEADLINE_S = 30.0
+PNG = b"\x89PNG\r\n\x1a\n\0\0"
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> FakeLlamaServer:
+    return FakeLlamaServer.install(tmp_path / "bin")
+
+
+@pytest.fixture
+def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path, tmp_path: Path) -> Mrpack:
+    """With one model, `tiny`; no gateway runs."""
+    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
+    mrpack.environment["MRPACK_SOCKET"] = str(tmp_path / "none")
+    mrpack("package", "--gguf", tiny_model, "tiny")
+    return mrpack
+
+
+@dataclass
+class Typist:
+    """A program on a terminal, and who types there."""
+
+    terminal: int
+    process: subprocess.Popen[bytes]
+    seen: str = field(default="")
+
+    def read(self, wanted: str) -> str:
+        """All up to `wanted`, which must come."""
+        deadline = time.monotonic() + DEADLINE_S
+        while wanted not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                self.seen += os.read(self.terminal, 4096).decode()
+        before, _, self.seen = self.seen.partition(wanted)
+        return before
+
+    def type(self, text: str) -> None:
+        os.write(self.terminal, text.encode())
+
+    def say(self, text: str, wanted: str) -> str:
+        self.type(f"{text}\n")
+        return self.read(wanted)
+
+
+@contextlib.contextmanager
+def chatting(program: Mrpack, *arguments: str) -> Iterator[Typist]:
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env={**program.environment, "TERM": "dumb"},
+        start_new_session=True,
+        preexec_fn=lambda: _control(end),
+    )
+    os.close(end)
+    try:
+        yield Typist(terminal, process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(DEADLINE_S)
+        os.close(terminal)
+
+
+def _control(end: int) -> None:
+    """Makes the terminal the session's own, so that Ctrl-C is a signal."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(end, termios.TIOCSCTTY, 0)
+
+
+def test_a_text_goes_before_the_question(program: Mrpack, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("echo the notes\n")
+    (tmp_path / "wide.txt").write_bytes("söme".encode("utf-16"))
+    done = program("run", "tiny", "--file", tmp_path / "notes.md", "--file", tmp_path / "wide.txt", "Why?")
+    assert done.out == "Hello from a fake engine.\n"
+    saved = tmp_path / "saved.json"
+    with chatting(program, "run", "tiny", "--file", str(tmp_path / "notes.md")) as typist:
+        typist.read("+ ")
+        typist.say("Why?", "fake engine.")
+        typist.say(f"/save {saved}", "2 messages are in")
+    question = json.loads(saved.read_text())["messages"][0]
+    assert question == {"role": "user", "content": "notes.md:\n\necho the notes\n\nWhy?"}
+
+
+def test_a_picture_needs_a_model_that_sees(program: Mrpack, tmp_path: Path, tiny_model: Path) -> None:
+    picture = tmp_path / "fox.png"
+    picture.write_bytes(PNG)
+    assert "takes none" in program("run", "tiny", "--file", picture, "What is it?", fails=2).last_line
+    mmproj = write_mmproj(tmp_path)
+    program("package", "--gguf", tiny_model, "--mmproj", mmproj, "seer")
+    saved = tmp_path / "saved.json"
+    with chatting(program, "run", "seer") as typist:
+        typist.read("> ")
+        typist.say(f"/file {picture}", "goes with your next question")
+        typist.say("echo a fox", "\na fox")
+        typist.say(f"/save {saved}", "2 messages are in")
+    parts = json.loads(saved.read_text())["messages"][0]["content"]
+    assert parts[0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert parts[1] == {"type": "text", "text": "echo a fox"}
+
+
+def test_what_is_neither_text_nor_picture_is_refused(program: Mrpack, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\x7fELF\0\0")
+    assert (
+        "neither text nor a picture"
+        in program("run", "tiny", "--file", tmp_path / "x", "hi", fails=2).last_line
+    )
+    program("run", "tiny", "--file", tmp_path / "none", "hi", fails=3)
+
+
+def test_an_answer_as_json_has_its_timings(program: Mrpack) -> None:
+    timings = program("run", "tiny", "hi", "--json").json["timings"]
+    assert timings.keys() == {"time_to_first_token_s", "total_s", "tokens_per_s"}
+    assert 0 < timings["time_to_first_token_s"] <= timings["total_s"]
+
+
+def test_the_commands_of_a_chat(program: Mrpack, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.json"
+    with chatting(program, "run", "tiny", "--seed", "7") as typist:
+        typist.read("> ")
+        typist.say("/help", "begins and ends several lines")
+        typist.say("/set temperature 9", "not a number from 0 to 5")
+        typist.say("/set temperature 0.5", "seed 7, temperature 0.5")
+        typist.say("/set seed", "temperature 0.5")
+        typist.say("/system Be brief", "set")
+        typist.say("hello", "fake engine.")
+        typist.say("/clear", "forgotten")
+        typist.say("echo again", "\nagain")
+        typist.say("/save", "/save FILE")
+        typist.say(f"/save {saved}", "3 messages are in")
+        typist.say(f"/save {saved}", "exists")
+        typist.say("/file", "/file PATH")
+        typist.type("/bye\n")
+        assert typist.process.wait(DEADLINE_S) == 0
+    body = json.loads(saved.read_text())
+    assert body["temperature"] == 0.5
+    assert "seed" not in body
+    assert [message["content"] for message in body["messages"]] == ["Be brief", "echo again", "again"]
+
+
+def test_interrupting_an_answer_leaves_the_chat(program: Mrpack, llama: FakeLlamaServer) -> None:
+    llama.set_options("--delay 0.05")
+    with chatting(program, "run", "tiny") as typist:
+        typist.read("> ")
+        typist.say("echo " + "word " * 1000, "\nword word")
+        typist.type("\x03")
+        typist.read("(broken off)")
+        typist.read("> ")
+        typist.say("echo still here", "\nstill here")
+        typist.type("\x03")
+        typist.read("Ctrl-C once more")
+        typist.say("echo and now", "\nand now")
+        typist.read("> ")
+        typist.type("\x03")
+        typist.read("Ctrl-C once more")
+        typist.read("> ")
+        typist.process.send_signal(signal.SIGINT)
+        typist.read("interrupted")
+        assert typist.process.wait(DEADLINE_S) == 130
