@@ -1,11 +1,15 @@
-"""Which engines could run here, in words that `status` and Docker Model Runner's clients understand."""
+"""Which engines could run here: in words for Docker Model Runner's clients, and as a survey for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from mrpack_runtime.engine import Engine
+from mrpack_runtime.engine import Engine, Installation
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.platforms import Verdict, preference, verdicts
+from mrpack_runtime.runners.folders import EngineFolders, Record
 
 
 def availability(engines: Mapping[str, Engine], host: HostFacts) -> dict[str, str]:
@@ -19,3 +23,85 @@ def availability(engines: Mapping[str, Engine], host: HostFacts) -> dict[str, st
             else f"Not Installed: {engine.install_hint}"
         )
     return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """An engine on this host. `installations`: best first; `record`: of the environment that mrpack made."""
+
+    name: str
+    formats: tuple[str, ...]
+    installations: tuple[Installation, ...]
+    verdicts: tuple[Verdict, ...]
+    install_hint: str
+    record: Record | None
+
+    @property
+    def can_run(self) -> bool:
+        """As far as the platform table knows; an engine without rows is given the benefit of the doubt."""
+        return not self.verdicts or any(verdict.possible for verdict in self.verdicts)
+
+    @property
+    def word(self) -> str:
+        if self.installations:
+            return "installed"
+        return "not installed" if self.can_run else "not for this machine"
+
+    @property
+    def what(self) -> str:
+        if not self.installations:
+            return self.install_hint if self.can_run else ""
+        first = self.installations[0]
+        made_for = f", for {self.record.accelerator}" if self._is_of_record(first) and self.record else ""
+        return f"{first.launcher} {first.version}{made_for}"
+
+    def _is_of_record(self, installation: Installation) -> bool:
+        return self.record is not None and f".{self.record.engine}-" in installation.where
+
+    @property
+    def where(self) -> str:
+        return self.installations[0].where if self.installations else ""
+
+    @property
+    def platforms(self) -> str:
+        """One line: what works, else why nothing does."""
+        possible = [verdict.row.accelerator for verdict in self.verdicts if verdict.possible]
+        if possible:
+            return ", ".join(possible)
+        return "; ".join(f"{verdict.row.accelerator}: {verdict.reason}" for verdict in self.verdicts)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.word,
+            "formats": list(self.formats),
+            "installations": [asdict(installation) for installation in self.installations],
+            "environment": asdict(self.record) if self.record else None,
+            "install": self.install_hint,
+            "platforms": [
+                {
+                    "accelerator": verdict.row.accelerator,
+                    "possible": verdict.possible,
+                    "reason": verdict.reason,
+                    "support": str(verdict.row.support),
+                    "driver_minimum": verdict.row.driver or None,
+                    "installs": verdict.row.installs or None,
+                }
+                for verdict in self.verdicts
+            ],
+        }
+
+
+def survey(engines: Mapping[str, Engine], host: HostFacts, folders: EngineFolders) -> list[EngineState]:
+    """Every engine, the preferred first. Looks at the disk, and starts no engine."""
+    return [
+        EngineState(
+            name=engine.name,
+            formats=tuple(sorted(engine.formats)),
+            installations=engine.installations(host),
+            verdicts=verdicts(engine.name, host),
+            install_hint=engine.install_hint,
+            record=folders.record(engine.name),
+        )
+        for engine in sorted(engines.values(), key=lambda engine: (preference(engine.name), engine.name))
+    ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
+from mrpack.model.overrides import Imported
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.memory import Memory
+from mrpack_runtime.symptoms import Symptom
 
 
 class Operation(StrEnum):
@@ -27,7 +32,8 @@ class ModelBundle:
     """A model laid out as files for an engine to open; read-only.
 
     `name` is the public reference that clients use; `digest` that of the manifest; `folder` holds all files;
-    `weights` are in shard order (an engine that wants one path takes the first).
+    `weights` are in shard order (an engine that wants one path takes the first). `imported`: settings that
+    the artifact has in another tool's words, where no file of the folder has them.
     """
 
     name: str
@@ -38,6 +44,7 @@ class ModelBundle:
     mmproj: Path | None = None
     chat_template: Path | None = None
     adapters: tuple[Path, ...] = ()
+    imported: Imported = field(default_factory=Imported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,12 @@ class EngineSettings:
     parallel: int | None = None
     ready_timeout_s: float = 300.0
     own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for settings that ask for the same process."""
+        content = [self.context_size, self.threads, self.parallel, sorted(self.own.items())]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,23 @@ class TcpEndpoint:
 Endpoint = UnixEndpoint | TcpEndpoint
 
 
+class Network(StrEnum):
+    """What an engine needs besides its endpoint. LOOPBACK: its processes speak to each other."""
+
+    NONE = "none"
+    LOOPBACK = "loopback"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Beyond its program, the system, its model and its run folder, when it is confined."""
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    network: Network = Network.NONE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """An engine process to start: exact argument list and environment, never a shell.
@@ -81,6 +111,9 @@ class Launch:
     `environment` comes on top of the cleaned one that every engine gets (process.py).
     `health_path` answers 200 when the engine is ready; `quirks` names the layer the gateway puts in front of
     an engine that lacks semantics (None: requests pass through as they are); `why` is shown by `ps --wide`.
+    `served_name`: the model's name in requests to the engine, when that is not the bundle's. `symptoms`: what
+    its log may say when it fails, the most telling first. `needs` is what it has to be let to, `prefix` the
+    command before `argv` that confines it, and `confinement` what that comes to, in words.
     """
 
     engine: str
@@ -93,6 +126,11 @@ class Launch:
     ready_timeout_s: float = 300.0
     quirks: str | None = None
     why: str = ""
+    served_name: str | None = None
+    symptoms: tuple[Symptom, ...] = ()
+    needs: Needs = field(default_factory=Needs)
+    prefix: tuple[str, ...] = ()
+    confinement: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,3 +177,43 @@ class Engine(Protocol):
             Unsupported: a setting or an operation that this engine does not have.
         """
         ...
+
+
+@runtime_checkable
+class EstimatesMemory(Protocol):
+    """An engine that knows what it will take beside the weights."""
+
+    def memory(
+        self, installation: Installation, bundle: ModelBundle, settings: EngineSettings, host: HostFacts
+    ) -> Memory:
+        """An estimate, from headers alone.
+
+        Raises:
+            Unsupported, UsageError: as `launch`, of these settings.
+            InvalidArtifact: the model's files are malformed.
+        """
+        ...
+
+
+@runtime_checkable
+class RenamesSampling(Protocol):
+    """An engine whose requests have other words for some settings below `sampling.`."""
+
+    sampling_names: Mapping[str, str]
+    """Its word by ours."""
+
+
+@runtime_checkable
+class KnowsMedia(Protocol):
+    """An engine that knows without asking the model whether it takes pictures and sounds."""
+
+    def media_refusal(self, bundle: ModelBundle) -> str | None:
+        """Why a request for this model cannot hold any, in words for the user; None when it can."""
+        ...
+
+
+@runtime_checkable
+class Untested(Protocol):
+    """An engine that was written from its documentation: taken when no other can run a model."""
+
+    untested: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
+
+from mrpack_runtime import accelerators, machine
+from mrpack_runtime.accelerators import Gpu
+
+__all__ = ["Gpu", "HostFacts", "PythonEnvironment", "probe_host"]
 
 # All that an engine sees of our environment. No tokens, no proxies, no PYTHON*, and nothing that engines read
 # as configuration (llama_cpp.server takes MODEL, HOST, PORT, N_CTX and many more from the environment).
@@ -33,20 +37,14 @@ _ENGINE_VARIABLES: Final = frozenset(
         "GGML_VK_VISIBLE_DEVICES",
         "ONEAPI_DEVICE_SELECTOR",
         "OMP_NUM_THREADS",
+        "RAY_ADDRESS",
+        "GLOO_SOCKET_IFNAME",
+        "NCCL_SOCKET_IFNAME",
         "SYSTEMROOT",
     }
 )
 _ARCHITECTURES: Final = {"amd64": "x86_64", "aarch64": "arm64"}
 _SYSTEMS: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """`api` is `cuda`, `rocm` or `metal`; `memory` in bytes, None when no file tells it."""
-
-    api: str
-    name: str
-    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,9 @@ class HostFacts:
 
     `cpu_count`: logical processors that we may use (affinity and cgroup quota count); `physical_cores` the
     same without hyper-threads. `programs` are paths that the user configured: they win over `search_path`
-    (PATH). `environment` holds only what an engine may see.
+    (PATH). `environment` holds only what an engine may see. `cpu_features`: avx2, avx512, amx, neon, …;
+    `glibc`: None with another C library; `libraries`: of those that engines need and do not bring
+    (machine.py); `vulkan_drivers`: for hardware; `idle_cards`: vendors of cards without a driver.
     """
 
     os: str
@@ -81,6 +81,15 @@ class HostFacts:
     pythons: tuple[PythonEnvironment, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[Gpu, ...] = ()
+    cpu_features: frozenset[str] = frozenset()
+    numa_nodes: int = 1
+    glibc: tuple[int, int] | None = None
+    libraries: frozenset[str] = frozenset()
+    vulkan_drivers: tuple[str, ...] = ()
+    idle_cards: tuple[str, ...] = ()
+
+    def gpus_of(self, api: str) -> tuple[Gpu, ...]:
+        return tuple(gpu for gpu in self.gpus if gpu.api == api)
 
     def find_program(self, name: str) -> Path | None:
         """The executable on PATH; a configured one is in `programs`."""
@@ -93,79 +102,52 @@ def probe_host(
     *,
     programs: Mapping[str, Path] | None = None,
     engine_environments: Iterable[Path] = (),
+    root: Path = Path("/"),
 ) -> HostFacts:
-    """Facts of the machine we run on; `engine_environments` are virtual environments made for engines."""
-    cpus = _usable_cpus()
-    quota = _cgroup_cpus()
+    """Facts of the machine we run on; `engine_environments` are virtual environments made for engines.
+
+    Reads files below `root`, and asks `nvidia-smi` where it is.
+    """
+    cpus = machine.usable_cpus()
+    quota = machine.cgroup_cpus(root)
     cpu_count = min(len(cpus), quota) if quota else len(cpus)
+    system = _SYSTEMS.get(platform.system(), platform.system().lower())
+    arch = _ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower())
+    memory = machine.usable_memory(root)
+    path = environment.get("PATH", os.defpath)
+    smi = shutil.which("nvidia-smi", path=path)
     return HostFacts(
-        os=_SYSTEMS.get(platform.system(), platform.system().lower()),
-        arch=_ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower()),
+        os=system,
+        arch=arch,
         cpu_count=cpu_count,
-        physical_cores=min(_physical_cores(cpus), cpu_count),
-        memory=_usable_memory(),
+        physical_cores=min(machine.physical_cores(root, cpus), cpu_count),
+        memory=memory,
         programs=dict(programs or {}),
-        search_path=tuple(
-            Path(part) for part in environment.get("PATH", os.defpath).split(os.pathsep) if part
-        ),
+        search_path=_folders(path),
         pythons=(_own_python(), *_engine_pythons(engine_environments)),
         environment={name: value for name, value in environment.items() if name in _ENGINE_VARIABLES},
-        gpus=_gpus(),
+        gpus=accelerators.find_gpus(root, system, arch, memory, Path(smi) if smi else None),
+        cpu_features=machine.cpu_features(root, system, arch),
+        numa_nodes=machine.numa_nodes(root),
+        glibc=machine.glibc_version(),
+        libraries=machine.libraries(root, _folders(environment.get("LD_LIBRARY_PATH", ""))),
+        vulkan_drivers=accelerators.find_vulkan_drivers(root),
+        idle_cards=accelerators.find_idle_cards(root),
     )
 
 
+def _folders(path: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in path.split(os.pathsep) if part)
+
+
 def _own_python() -> PythonEnvironment:
-    return PythonEnvironment(Path(sys.executable), tuple(Path(part) for part in sys.path if part))
+    return PythonEnvironment(Path(sys.executable), _folders(os.pathsep.join(sys.path)))
 
 
 def _engine_pythons(folders: Iterable[Path]) -> Iterable[PythonEnvironment]:
+    """A link is followed: what an engine imports late must not come from a newer environment."""
     for folder in folders:
-        executable = folder / "bin" / "python"
+        executable = folder.resolve() / "bin" / "python"
         if executable.exists():
-            yield PythonEnvironment(executable, tuple(sorted(folder.glob("lib/python3*/site-packages"))))
-
-
-def _usable_cpus() -> frozenset[int]:
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
-
-
-def _cgroup_cpus() -> int | None:
-    """Whole processors of a cgroup v2 quota, at least one; None without a quota."""
-    match = re.fullmatch(r"(\d+) (\d+)\s*", _read("/sys/fs/cgroup/cpu.max"))
-    return max(1, round(int(match[1]) / int(match[2]))) if match else None
-
-
-def _physical_cores(cpus: frozenset[int]) -> int:
-    siblings = {_read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") for cpu in cpus}
-    return len(cpus) if siblings == {""} else len(siblings)
-
-
-def _usable_memory() -> int:
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
-    return min(physical, int(limit)) if limit.isdecimal() else physical
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    """What the drivers show as files; no driver library is loaded."""
-    found: list[Gpu] = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        match = re.search(r"^Model:\s*(.+)$", _read(path), re.MULTILINE)
-        found.append(Gpu(api="cuda", name=match[1] if match else "NVIDIA"))
-    if Path("/dev/kfd").exists():
-        found.extend(
-            Gpu(api="rocm", name="AMD", memory=int(_read(path)))
-            for path in sorted(Path("/sys/class/drm").glob("card*/device/mem_info_vram_total"))
-        )
-    if (platform.system(), platform.machine()) == ("Darwin", "arm64"):
-        found.append(Gpu(api="metal", name="Apple", memory=_usable_memory()))
-    return tuple(found)
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+            packages = folder.resolve().glob("lib/python3*/site-packages")
+            yield PythonEnvironment(executable, tuple(sorted(packages)))

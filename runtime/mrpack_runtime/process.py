@@ -19,12 +19,15 @@ from mrpack_runtime.engine import Launch, UnixEndpoint
 from mrpack_runtime.environment import engine_environment
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.readiness import wait_ready
+from mrpack_runtime.symptoms import diagnose
 
 _LEASH: Final = Path(__file__).with_name("leash.py")
 # Twice this much is kept on disk for each engine.
 _LOG_LIMIT: Final = 4 * 1024 * 1024
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 20
+# Where the cause is looked for: tracebacks of several processes may follow the line that tells it.
+_CAUSE_BYTES: Final = 128 * 1024
 # sun_path has 108 bytes on Linux and 104 on macOS, the last one a zero.
 _SOCKET_PATH_LIMIT: Final = 103
 STOP_GRACE_S: Final = 10.0
@@ -67,6 +70,7 @@ class EngineProcess:
         """From start to ready."""
         self._host = host
         self._run_folder = run_folder
+        self._log_begin = (0, 0)  # inode and size of the log when this life began
         self._state = EngineState.STOPPED
         self._failure: MrpackError | None = None
         self._life: asyncio.Task[None] | None = None
@@ -124,6 +128,17 @@ class EngineProcess:
                 break
         return "\n".join(content[-_TAIL_BYTES:].decode(errors="replace").splitlines()[-lines:])
 
+    def _end_of_this_life(self) -> str:
+        """Without what earlier engines wrote to the same file, which a moved one does not hold."""
+        try:
+            with self.log_path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                inode, begin = self._log_begin
+                file.seek(max(begin if inode == status.st_ino else 0, status.st_size - _CAUSE_BYTES))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
     async def _live(self) -> None:
         try:
             await self._run()
@@ -172,8 +187,12 @@ class EngineProcess:
             )
         try:
             self._run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                status = self.log_path.stat()
+                self._log_begin = (status.st_ino, status.st_size)
             leash = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_LEASH), str(self.log_path), str(_LOG_LIMIT)),
+                *self.launch.prefix,
                 *self.launch.argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -230,6 +249,13 @@ class EngineProcess:
                 exit_status=status,
                 log_tail=tail,
                 hint="a smaller model, context size or number of parallel requests needs less memory",
+            )
+        if found := diagnose(self._end_of_this_life(), self.launch.symptoms):
+            return EngineFailed(
+                f"{engine} {when}: {found.reason}",
+                exit_status=status,
+                log_tail=tail,
+                hint=found.hint or "`mrpack logs` shows more",
             )
         how = f"signal {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         words = _telling_line(tail)

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from mrpack.errors import from_os_error
 # Of the 103 characters that a socket's path may have, folder and socket take up to 43.
 _BASE_LIMIT: Final = 60
 _NAME = re.compile(r"mrpack-([1-9][0-9]{0,9})-[a-z0-9_]+")
+# Where Linux keeps named shared memory.
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only names that begin with a run folder's are touched
 
 
 def run_base() -> Path:
@@ -24,21 +27,34 @@ def run_base() -> Path:
 
 
 def make_run_folder(base: Path) -> Path:
-    """With mode 0700, and a short path when `base` has one. Whoever asked removes it. Raises HostRefused."""
+    """With mode 0700, and a short path when `base` has one; for `remove_run_folder`. Raises HostRefused."""
     try:
         return Path(tempfile.mkdtemp(prefix=f"mrpack-{os.getpid()}-", dir=base))
     except OSError as error:
         raise from_os_error(error, "make a run folder") from error
 
 
+def shared_memory_prefix(run_folder: Path) -> str:
+    """With which a process names its shared memory, so that it goes with the folder when it is killed."""
+    return f"{run_folder.name}."
+
+
+def remove_run_folder(path: Path) -> None:
+    """What its process left in it and in shared memory. What cannot be removed stays."""
+    shutil.rmtree(path, ignore_errors=True)
+    for left in _SHARED_MEMORY.glob(f"*{shared_memory_prefix(path)}*"):
+        with suppress(OSError):
+            left.unlink()
+
+
 def sweep_run_folders(base: Path) -> None:
-    """Removes what gateways of ours left when they were killed. What cannot be removed stays."""
+    """Removes those of gateways of ours that were killed."""
     try:
         found = [path for path in base.iterdir() if _is_left_over(path)]
     except OSError:
         return
     for path in found:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_run_folder(path)
 
 
 def _is_left_over(path: Path) -> bool:

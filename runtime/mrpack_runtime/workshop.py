@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mrpack.errors import MrpackError, from_os_error
+from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
 from mrpack_runtime.engine import Launch
+from mrpack_runtime.engine_logs import LogName
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.process import EngineProcess, free_port
-from mrpack_runtime.run_folders import make_run_folder
+from mrpack_runtime.run_folders import make_run_folder, remove_run_folder
 from mrpack_runtime.want import Want
 
 
@@ -19,12 +20,15 @@ from mrpack_runtime.want import Want
 class EngineWorkshop:
     """`run_base` holds the run folders: its path must be short, since sockets lie in them.
 
-    Logs go to `log_folder`, one file (and its predecessor) for each model and engine.
+    Logs go to `log_folder`, one file (and its predecessor) for each model and engine. `kernel` is asked what
+    it can hold engines to, when one is confined.
     """
 
     host: HostFacts
     run_base: Path
     log_folder: Path
+    sandbox: Sandbox = Sandbox.AUTO
+    kernel: Callable[[], Kernel] = probe_kernel
     _folders: dict[EngineProcess, Path] = field(default_factory=dict)
 
     def make(self, want: Want) -> EngineProcess:
@@ -32,14 +36,14 @@ class EngineWorkshop:
         try:
             launch = self._launch(want, folder)
         except MrpackError:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_run_folder(folder)
             raise
         process = EngineProcess(launch, self.host, folder, log_path=self.log_folder / log_name(want))
         self._folders[process] = folder
         return process
 
     def clear(self, process: EngineProcess) -> None:
-        shutil.rmtree(self._folders.pop(process), ignore_errors=True)
+        remove_run_folder(self._folders.pop(process))
 
     def preview(self, want: Want) -> Launch:
         """What `make` would start; for `serve --dry-run`."""
@@ -47,7 +51,7 @@ class EngineWorkshop:
         try:
             return self._launch(want, folder)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_run_folder(folder)
 
     def _launch(self, want: Want, folder: Path) -> Launch:
         settings = want.settings.engine
@@ -59,7 +63,8 @@ class EngineWorkshop:
             run_folder=folder,
             free_port=free_port,
         )
-        return replace(launch, ready_timeout_s=settings.ready_timeout_s)
+        launch = replace(launch, ready_timeout_s=settings.ready_timeout_s)
+        return confine(launch, want.bundle, self.host.environment, folder, self.sandbox, self.kernel())
 
     def _make_folder(self) -> Path:
         try:
@@ -70,6 +75,12 @@ class EngineWorkshop:
 
 
 def log_name(want: Want) -> str:
-    """Readable, and one for each engine process."""
-    model = re.sub(r"[^A-Za-z0-9._-]+", "_", want.bundle.name)[-80:]
-    return f"{model}-{want.key.digest.short}-{want.key.engine}-{want.key.operation}.log"
+    key = want.key
+    return str(
+        LogName(
+            model=want.bundle.name,
+            digest=key.digest.short,
+            engine=key.engine,
+            operation=str(key.operation),
+        )
+    )

@@ -7,13 +7,12 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
-from mrpack_runtime.engine import Engine
+from mrpack_runtime.engine import Engine, Untested
 
 
 @cache
 def engines() -> Mapping[str, Engine]:
-    """By name, in order of their names. Loads the declarations, and no engine."""
-    found: dict[str, Engine] = {}
-    for point in sorted(entry_points(group="mrpack.engines"), key=lambda point: point.name):
-        found[point.name] = point.load()
-    return MappingProxyType(found)
+    """By name: those that were tested, then the others, each in order of their names. Loads no engine."""
+    points = sorted(entry_points(group="mrpack.engines"), key=lambda point: point.name)
+    found: dict[str, Engine] = {point.name: point.load() for point in points}
+    return MappingProxyType(dict(sorted(found.items(), key=lambda item: isinstance(item[1], Untested))))

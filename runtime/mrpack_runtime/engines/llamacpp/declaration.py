@@ -11,10 +11,12 @@ from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import EngineSettings, Installation, Launch, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, Launcher
 from mrpack_runtime.engines.llamacpp.llama_cpp_server import LlamaCppServer
+from mrpack_runtime.engines.llamacpp.memory import memory
 from mrpack_runtime.engines.llamacpp.native import Native, Wheel
 from mrpack_runtime.engines.llamacpp.plan import plan
 from mrpack_runtime.engines.llamacpp.xllamacpp import Xllamacpp
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.memory import Memory
 
 # Best first: what the user put there on purpose, then llama.cpp's own server, then the one in Python.
 _LAUNCHERS: Final[tuple[Launcher, ...]] = (Native(), Wheel(), Xllamacpp(), LlamaCppServer())
@@ -39,6 +41,16 @@ class LlamaCpp:
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         del host  # it runs on everything that it is installed on
         return _NOT_TEXT.get(config.architecture)
+
+    def memory(
+        self, installation: Installation, bundle: ModelBundle, settings: EngineSettings, host: HostFacts
+    ) -> Memory:
+        del installation  # all compute the same
+        return memory(bundle, settings, host)
+
+    def media_refusal(self, bundle: ModelBundle) -> str | None:
+        """Its own answer would be 500."""
+        return None if bundle.mmproj is not None else "this model takes text only: it has no projector"
 
     def launch(
         self,

@@ -69,7 +69,7 @@ def plan(bundle: ModelBundle, settings: EngineSettings, host: HostFacts) -> Plan
         little.
     """
     own = checked(settings.own)
-    metadata = _metadata(bundle)
+    metadata = metadata_of(bundle)
     trained = _trained_context(metadata)
     match settings.context_size:
         case None:
@@ -110,7 +110,7 @@ def _embedding_defaults(operation: Operation, context: int, metadata: Mapping[st
     return own
 
 
-def _metadata(bundle: ModelBundle) -> Mapping[str, str]:
+def metadata_of(bundle: ModelBundle) -> Mapping[str, str]:
     """Of the GGUF header, as artifacts of the Docker family carry it."""
     found = bundle.config.metadata
     if "general.architecture" in found:

@@ -5,7 +5,7 @@
 It is llama_cpp.server on a Unix socket with `/health`, and with what only the process that holds the model
 can do: a chat template from a file, ChatML for a model without one (as llama-server has it), a pooling for
 embeddings, an event with the token counts at the end of each stream, and 400 for requests that do not
-validate.
+validate or would end it.
 """
 
 # The package lives in another Python, or is made of one extension.
@@ -28,14 +28,19 @@ from llama_cpp.server.settings import ModelSettings, ServerSettings
 
 SPECIFICATION: Final[dict[str, Any]] = json.loads(sys.argv[1])
 TEMPLATE_KEY: Final = "tokenizer.chat_template"
+TOO_LONG: Final = "context_length_exceeded"
 CHATML: Final = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
-class TooLong(Exception):
-    """An input for embeddings; it would be cut off without a word."""
+class Refused(Exception):
+    """A request that cannot be answered as it is; `code` as OpenAI has it."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another Python
@@ -70,7 +75,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another
         try:
             return super().embed(*arguments, **options, truncate=False)
         except ValueError as error:
-            raise TooLong(str(error)) from error
+            raise Refused(str(error), TOO_LONG) from error  # it would be cut off without a word
         finally:
             llama_cpp.llama_set_embeddings(self.ctx, False)
 
@@ -81,10 +86,22 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another
             yield token
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.check_grammar(options.get("grammar"))
         return self.metered(super().__call__(*arguments, **options))
 
     def create_chat_completion(self, *arguments: Any, **options: Any) -> Any:
+        self.check_grammar(options.get("grammar"))
         return self.metered(super().create_chat_completion(*arguments, **options))
+
+    def check_grammar(self, grammar: Any) -> None:
+        """One that is malformed would end the process."""
+        if grammar is None:
+            return
+        text = grammar._grammar.encode()  # noqa: SLF001  # it has no other place for it
+        sampler = llama_cpp.llama_sampler_init_grammar(self._model.vocab, text, b"root")
+        if not sampler:
+            raise Refused("the grammar cannot be understood")
+        llama_cpp.llama_sampler_free(sampler)
 
     def metered(self, answer: Any) -> Any:
         return answer if isinstance(answer, dict) else self.stream(answer)
@@ -96,10 +113,17 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another
             for last in events:
                 yield last
         except (ValueError, RuntimeError) as error:
-            yield {"error": described(str(error), None)}
+            yield {"error": described(str(error), None, code_of(error))}
             return
         counts = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
         yield {**last, "choices": [], "usage": {**counts, "total_tokens": sum(counts.values())}}
+
+
+def code_of(error: Exception) -> str | None:
+    """As the package's own table of errors has it."""
+    table = errors.RouteErrorHandler.pattern_and_formatters
+    known = next((formatter for pattern, formatter in table.items() if pattern.search(str(error))), None)
+    return TOO_LONG if known is errors.ErrorResponseFormatters.context_length_exceeded else None
 
 
 DESCRIBE_ERROR: Final = errors.RouteErrorHandler.error_message_wrapper
@@ -107,8 +131,8 @@ DESCRIBE_ERROR: Final = errors.RouteErrorHandler.error_message_wrapper
 
 def describe_error(self: errors.RouteErrorHandler, error: Exception, body: Any = None) -> Any:
     """Status and body; a request that does not validate would be 500."""
-    if isinstance(error, TooLong):
-        return 400, described(str(error), None)
+    if isinstance(error, Refused):
+        return 400, described(str(error), None, error.code)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
@@ -116,8 +140,8 @@ def describe_error(self: errors.RouteErrorHandler, error: Exception, body: Any =
     return DESCRIBE_ERROR(self, error, body)
 
 
-def described(message: str, where: str | None) -> dict[str, Any]:
-    return {"message": message, "type": "invalid_request_error", "param": where, "code": None}
+def described(message: str, where: str | None, code: str | None = None) -> dict[str, Any]:
+    return {"message": message, "type": "invalid_request_error", "param": where, "code": code}
 
 
 def main() -> None:

@@ -26,10 +26,9 @@ def converted(name: str, current: Any, value: Any) -> Any:
     """`value` in the type of the attribute's `current` value."""
     match current, value:
         case Enum(), str():
-            members = [
-                member for word, member in type(current).__members__.items() if word.endswith(f"_{value}")
-            ]
-            return min(members, key=lambda member: len(member.name))
+            return member(type(current), value)
+        case [Enum(), *_], str():  # a list of one
+            return [member(type(current[0]), value)]
         case _, {"file": path}:
             return Path(path).read_text(encoding="utf-8")
         case set(), list():
@@ -38,6 +37,11 @@ def converted(name: str, current: Any, value: Any) -> Any:
             return [adapter(path) for path in value]
         case _:
             return value
+
+
+def member(kind: type[Enum], word: str) -> Enum:
+    found = [member for name, member in kind.__members__.items() if name.endswith(f"_{word}")]
+    return min(found, key=lambda member: len(member.name))
 
 
 def adapter(path: str) -> Any:

@@ -29,7 +29,7 @@ class Option:
     setting: str = ""
     older: str = field(default="", kw_only=True)
     words: Mapping[Any, str | int] = field(default_factory=dict, kw_only=True)
-    codes: Mapping[Any, int | bool] = field(default_factory=dict, kw_only=True)
+    codes: Mapping[Any, int | bool | str | None] = field(default_factory=dict, kw_only=True)
 
 
 # enum ggml_type in ggml.h
@@ -44,6 +44,9 @@ _CACHE: Final = {
     "iq4_nl": 20,
     "bf16": 30,
 }
+
+# llama_cpp.server has one way to look up what comes next.
+_GUESSES: Final = ("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache")
 
 # fmt: off
 OPTIONS: Final = (
@@ -85,6 +88,8 @@ OPTIONS: Final = (
     Option("cache_ram", "--cache-ram", "cache_ram_mib"),
     Option("slot_prompt_similarity", "--slot-prompt-similarity", "slot_prompt_similarity"),
     Option("n_predict", "--n-predict", "n_predict"),
+    Option("speculative", "--spec-type", "speculative.types", "draft_model",
+           codes=dict.fromkeys(_GUESSES, "prompt-lookup-decoding") | {"none": None}),
     Option("special", "--special/", "special"),
     Option("pooling", "--pooling", "pooling_type", "pooling_type", codes={"mean": 1, "cls": 2, "last": 3}),
     Option("jinja", "--jinja/--no-jinja", "use_jinja"),

@@ -77,7 +77,7 @@ def _value(option: Option, value: Any) -> Any:
         case bool():
             return value is not option.attribute.startswith("!")
         case str():
-            return value.upper()
+            return value.upper().replace("-", "_")
         case Mapping():
             return {name: json.dumps(item) for name, item in value.items()}
         case _:

@@ -1,0 +1,337 @@
+"""Real vLLM from end to end: models of Transformers, packaged, through a registry, served and measured.
+
+Each start of the engine takes most of a minute of two processors: there are four of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrpack.digest import Digest
+from mrpack.errors import InvalidArtifact
+from mrpack.formats.safetensors import survey
+from mrpack.model.overrides import BY_KEY, parse_overrides
+from mrpack_runtime.engine import EngineSettings, Installation, ModelBundle
+from mrpack_runtime.engines.vllm import ENGINE
+from mrpack_runtime.engines.vllm.settings import NAMES
+from mrpack_runtime.host import Gpu, HostFacts
+from mrpack_runtime.process import free_port
+from tests.fakes.made_by_engines import models_made_by
+from tests.fakes.tiny_safetensors import ANSWER, opened
+from tests.integration import engines as real
+from tests.integration.conftest import Registry
+from tests.program import Mrpack
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+LIMIT_S = 400.0
+CHAT = {"messages": [{"role": "user", "content": "Who are you?"}]}
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    return real.made_engines() / "vllm" / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def models(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As Transformers writes them."""
+    return models_made_by(python, "tiny_transformers", tmp_path_factory.getbasetemp().parent)
+
+
+@pytest.fixture
+def vllm(mrpack: Mrpack, home: Path) -> Mrpack:
+    """A home that has vLLM."""
+    mrpack.environment["MRPACK_HOME"] = str(home / "mrpack")
+    real.link_engines(home / "mrpack", "vllm")
+    return mrpack
+
+
+@dataclass
+class Served:
+    process: subprocess.Popen[str]
+    url: str
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Status and answer; a stream as the list of its events."""
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
+                content = answer.read().decode()
+                if answer.headers.get_content_type() != "text/event-stream":
+                    return answer.status, json.loads(content)
+                return answer.status, [line[6:] for line in content.splitlines() if line.startswith("data: ")]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def ps(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/engines/ps", timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def serving(mrpack: Mrpack, *arguments: str) -> Iterator[Served]:
+    process = mrpack.start("serve", "--port", "0", "--ready-timeout", str(LIMIT_S), *arguments)
+    try:
+        assert process.stdout is not None
+        yield Served(process, process.stdout.readline().strip())
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def group(leader: int) -> set[int]:
+    """Living processes of a process group."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == leader and fields[0] != "Z":
+            found.add(int(folder.name))
+    return found
+
+
+def shared_memory(gateway: int) -> list[str]:
+    return [name for name in os.listdir("/dev/shm") if f"mrpack-{gateway}-" in name]
+
+
+def log_of(vllm: Mrpack) -> str:
+    folder = Path(vllm.environment["MRPACK_HOME"]) / "logs"
+    return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("*-vllm-*.log")))
+
+
+def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_registry: Registry) -> None:
+    name = f"{anonymous_registry.name}/team/llama:sharded"
+    vllm("package", "--safetensors", models / "llama", "plain")
+    overrides = '{"max_model_len": 96, "rms_norm_eps": 2e-05}'
+    vllm(
+        *("package", "--safetensors", models / "llama-sharded", "--hf-overrides", overrides),
+        *("--set", "sampling.repeat_penalty=1.0", "--set", "vllm.seed=7", "--push", name),
+    )
+    vllm("pull", name)
+    with serving(vllm) as served:
+        status, chat = served.post("/v1/chat/completions", {"model": name, **CHAT})
+        assert (status, chat["model"]) == (200, name), chat
+        assert chat["choices"][0]["message"]["content"] == ANSWER
+        _, events = served.post(
+            "/v1/chat/completions",
+            {"model": name, "stream": True, "stream_options": {"include_usage": True}, **CHAT},
+        )
+        *chunks, last, end = events
+        said = [json.loads(chunk)["choices"][0]["delta"].get("content") or "" for chunk in chunks]
+        assert ("".join(said), end) == (ANSWER, "[DONE]")
+        assert json.loads(last)["usage"]["completion_tokens"] == chat["usage"]["completion_tokens"]
+        _, text = served.post(
+            "/engines/vllm/v1/completions", {"model": name, "prompt": "Once", "max_tokens": 3}
+        )
+        assert text["choices"][0]["text"] == " Hello from a"
+
+        long = {"messages": [{"role": "user", "content": "word " * 60}]}
+        status, refusal = served.post("/v1/chat/completions", {"model": name, **long})
+        assert status == 400
+        assert "maximum context length is 96 tokens" in refusal["error"]["message"]
+        log = log_of(vllm)
+        assert "'rms_norm_eps': 2e-05" in log
+        assert "max_seq_len=96" in log
+        assert "seed=7" in log
+
+        (engine,) = served.ps()
+        processes = group(engine["pid"])
+        assert len(processes) >= 3, "a server, a core and a worker"
+        for pid in processes:
+            assert not listens_beyond_loopback(pid)
+        gateway = served.process.pid
+    until(lambda: not group(engine["pid"]))
+    assert not shared_memory(gateway)
+
+
+def listens_beyond_loopback(pid: int) -> bool:
+    try:
+        sockets = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+    except OSError:
+        return False
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    open_ones = [line.split() for line in lines if line.split()[3] == "0A"]
+    return any(
+        f"socket:[{fields[9]}]" in sockets and not fields[1].startswith("0100007F") for fields in open_ones
+    )
+
+
+REFERENCE = """
+import json, sys, torch
+from transformers import AutoModel, AutoTokenizer
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+found = []
+for text in texts:
+    with torch.no_grad():
+        last = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+    found.append((last / last.norm()).tolist())
+print(json.dumps(found))
+"""
+
+
+def test_embeddings_are_those_of_transformers_and_nothing_outlives_the_gateway(
+    vllm: Mrpack, models: Path, python: Path
+) -> None:
+    vllm("package", "--safetensors", models / "qwen2", "--set", "vllm.pooling=mean", "qwen")
+    texts = ["Hello from", "a tiny model."]
+    done = subprocess.run(
+        [python, "-c", REFERENCE, models / "qwen2", json.dumps(texts)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = json.loads(done.stdout)
+    with serving(vllm, "--set", "vllm.dtype=float32") as served:
+        status, answer = served.post("/v1/embeddings", {"model": "qwen", "input": texts})
+        assert status == 200, answer
+        found = [row["embedding"] for row in answer["data"]]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert math.dist(ours, theirs) < 1e-3
+        status, chat = served.post("/v1/chat/completions", {"model": "qwen", **CHAT})
+        assert status == 200, chat
+        assert chat["choices"][0]["message"]["content"] == ANSWER
+        engines = {engine["mode"]: engine["pid"] for engine in served.ps()}
+        assert set(engines) == {"embedding", "completion"}
+
+        # A process behind the server dies: the engine ends as a whole, and says that it did.
+        core = next(pid for pid in group(engines["completion"]) if "EngineCore" in name_of(pid))
+        os.kill(core, signal.SIGKILL)
+        until(lambda: len(served.ps()) == 1)
+        assert not group(engines["completion"])
+
+        gateway = served.process.pid
+        served.process.kill()
+        until(lambda: not group(engines["embedding"]))
+    assert shared_memory(gateway), "or there is nothing to sweep"
+    with serving(vllm):
+        assert not shared_memory(gateway)
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
+
+def test_a_failure_is_one_line_with_its_cause(vllm: Mrpack, models: Path) -> None:
+    vllm("package", "--safetensors", models / "llama", "tiny")
+    failed = vllm("run", "tiny", "hi", "--set", "vllm.tool_call_parser=nonsense", fails=9)
+    assert "vLLM has no tool call parser nonsense (it has " in failed.last_line
+    assert "hermes" in failed.last_line
+    refused = vllm("run", "tiny", "hi", "--set", "vllm.cpu_offload_gb=1", fails=8)
+    assert "nowhere else to move to" in refused.last_line
+
+
+# ---- flags
+
+
+@pytest.fixture(scope="session")
+def known_flags(python: Path, tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
+    """All that `vllm serve` takes, by its own help."""
+    child = Path(ENGINE.launch.__globals__["_CHILD"])
+    home = tmp_path_factory.mktemp("home")
+    done = subprocess.run(
+        [python, "-I", child, json.dumps(["serve", "--help=all"])],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "VLLM_NO_USAGE_STATS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heads = (line for line in done.stdout.splitlines() if line.startswith("  -"))
+    return frozenset(flag for line in heads for flag in re.findall(r"--[a-z][a-z0-9-]+", line))
+
+
+def test_every_flag_of_ours_is_one_of_vllm(known_flags: frozenset[str], models: Path) -> None:
+    folder = models / "llama"
+    bundle = ModelBundle(
+        name="localhost/tiny:latest",
+        digest=Digest.of(b""),
+        config=survey(opened(folder)),
+        folder=folder,
+        weights=(folder / "model.safetensors",),
+        chat_template=folder / "chat_template.jinja",
+    )
+    gpus = (Gpu(api="cuda", name="x"),) * 1024
+    host = HostFacts(os="linux", arch="x86_64", cpu_count=2, physical_cores=1, memory=2**40, gpus=gpus)
+    spelled: set[str] = set()
+    for name in NAMES:
+        for value in samples(BY_KEY[f"vllm.{name}"].kind.schema()):
+            own = {name: value}
+            if "speculative" in name or "lookup" in name:
+                own["speculative_method"] = "ngram"
+            if name == "enable_auto_tool_choice":
+                own["tool_call_parser"] = "hermes"
+            if value == "ray":
+                continue
+            for launcher in ("vllm", "vllm-cpu"):
+                for operation in ENGINE.operations:
+                    if launcher == "vllm-cpu" and name in {"cpu_offload_gb", "kv_offloading_size"}:
+                        continue
+                    launch = ENGINE.launch(
+                        Installation(launcher=launcher, version="1", where="/x/bin/python"),
+                        bundle,
+                        EngineSettings(operation=operation, context_size=64, parallel=2, own=own),
+                        host=host,
+                        run_folder=Path("/run/e"),
+                        free_port=free_port,
+                    )
+                    words = json.loads(launch.argv[-1])
+                    spelled |= {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert len(spelled) > len(NAMES)
+    assert spelled <= known_flags
+
+
+def samples(schema: dict[str, Any]) -> list[Any]:
+    match schema:
+        case {"enum": names}:
+            return list(names)
+        case {"type": "boolean"}:
+            return [True, False]
+        case {"minimum": minimum}:
+            return [max(minimum, 1)]
+        case {"pattern": _}:
+            return ["hermes"]
+        case {"type": "object"}:
+            return [{"name": 1}]
+    raise AssertionError(schema)
+
+
+def test_no_other_flag_of_vllm_is_a_setting(known_flags: frozenset[str]) -> None:
+    """What an artifact may say is closed: above all, nothing that names a file, a host or code."""
+    names = {flag.removeprefix("--").replace("-", "_") for flag in known_flags}
+    allowed = {key.removeprefix("vllm.") for key in BY_KEY if key.startswith("vllm.")}
+    refused = names - allowed
+    assert len(refused) > 150
+    assert {"trust_remote_code", "tokenizer", "load_format", "host", "port", "uds", "middleware"} <= refused
+    for name in sorted(refused):
+        with pytest.raises(InvalidArtifact, match="no such setting"):
+            parse_overrides({"vllm": {name: 1}})
