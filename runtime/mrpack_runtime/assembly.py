@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mrpack.version import VERSION
 from mrpack.workspace import Workspace
+from mrpack_runtime.confinement import Sandbox
+from mrpack_runtime.engine_logs import sweep_logs
 from mrpack_runtime.engines import engines
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.memory import host_limit
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.run_folders import run_base, sweep_run_folders
 from mrpack_runtime.scheduling import PoolLimits
 from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.settings_file import FileSettings
 from mrpack_runtime.store_library import StoreLibrary
+from mrpack_runtime.store_shelf import StoreShelf
 from mrpack_runtime.workshop import EngineWorkshop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
-    """What a user may choose for a gateway. `pull`: fetch models that are asked for and missing."""
+    """What a user may choose for a gateway. `pull`: fetch models that are asked for and missing.
+
+    `memory_limit`: bytes of the machine's memory for all engines, None for all that it has; GPUs always count
+    whole. Without `watch_memory` engines are started whatever they are expected to take.
+    """
 
     policy: Policy = field(default_factory=Policy)
     limits: PoolLimits = field(default_factory=PoolLimits)
     tuning: CommandSettings = field(default_factory=CommandSettings)
     backend: str | None = None
     pull: bool = False
+    memory_limit: int | None = None
+    watch_memory: bool = True
 
 
-def build_workshop(workspace: Workspace, host: HostFacts) -> EngineWorkshop:
-    """Logs go below the home."""
+def build_workshop(workspace: Workspace, host: HostFacts, sandbox: Sandbox | None = None) -> EngineWorkshop:
+    """Logs go below the home; `sandbox` wins over the settings."""
     base = run_base()
     sweep_run_folders(base)
-    return EngineWorkshop(host, base, workspace.settings.home / "logs")
+    sweep_logs(workspace.settings.home / "logs")
+    settings = workspace.settings
+    return EngineWorkshop(host, base, settings.home / "logs", sandbox or Sandbox(settings.sandbox))
 
 
-def build_resolver(workspace: Workspace, host: HostFacts, options: GatewayOptions) -> Resolver:
+def build_resolver(
+    workspace: Workspace,
+    host: HostFacts,
+    options: GatewayOptions,
+) -> Resolver:
+    """With the settings that `mrpack configure` keeps."""
     return Resolver(
         StoreLibrary(workspace),
         engines(),
@@ -46,19 +64,32 @@ def build_resolver(workspace: Workspace, host: HostFacts, options: GatewayOption
         options.tuning,
         default_engine=options.backend,
         pull=options.pull,
+        configured=_configured(workspace),
     )
+
+
+def _configured(workspace: Workspace) -> FileSettings:
+    return FileSettings(workspace.settings.config_home, workspace.settings.references)
+
+
+def _limits(host: HostFacts, options: GatewayOptions) -> PoolLimits:
+    if not options.watch_memory:
+        return options.limits
+    return replace(options.limits, memory=host_limit(host, options.memory_limit))
 
 
 def build_gateway(workspace: Workspace, host: HostFacts, options: GatewayOptions) -> Gateway:
     """Needs no running event loop; what it gives belongs to the one that uses it first."""
-    workshop = build_workshop(workspace, host)
+    workshop = build_workshop(workspace, host, options.tuning.sandbox)
     return Gateway(
         library=StoreLibrary(workspace),
         resolver=build_resolver(workspace, host, options),
-        pool=Pool(workshop, options.limits),
+        pool=Pool(workshop, _limits(host, options)),
         engines=engines(),
         host=host,
         policy=options.policy,
         logbook=LogBook(workshop.log_folder),
         version=VERSION,
+        configured=_configured(workspace),
+        shelf=StoreShelf(workspace),
     )

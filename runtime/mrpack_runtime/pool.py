@@ -13,7 +13,9 @@ from typing import Final
 from mrpack.errors import EngineFailed, MrpackError
 from mrpack_runtime.engine import Launch
 from mrpack_runtime.life import Life, Workshop
+from mrpack_runtime.memory import Memory
 from mrpack_runtime.scheduling import (
+    Demand,
     EngineKey,
     Evict,
     Overloaded,
@@ -33,11 +35,15 @@ _LOG: Final = logging.getLogger(__name__)
 _LAST_WORDS_S: Final = 2.0
 # Timers may fire a clock tick early.
 _TIMER_SLACK_S: Final = 0.002
+_NO_MEMORY: Final = Memory()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One engine as `ps` shows it. Times are Unix seconds; `launch` and below: None without a process."""
+    """One engine as `ps` shows it, with the memory that it was estimated to need.
+
+    Times are Unix seconds; `launch` and below: None without a process.
+    """
 
     key: EngineKey
     model: str
@@ -47,6 +53,7 @@ class Snapshot:
     since: float
     last_used: float
     keep_alive_s: float | None
+    need: Memory = _NO_MEMORY
     launch: Launch | None = None
     pid: int | None = None
     load_time_s: float | None = None
@@ -63,8 +70,8 @@ class Lease:
         self._released = False
         self.upstream = upstream
         self.quirks = life.quirks
-        self.served_name = life.name
-        """The model's name as the engine knows it: that of the tag which was asked for first."""
+        self.served_name = life.served_name
+        """The model's name as the engine knows it: that of the tag which was asked for first, or its own."""
         self.turn = life.turn
         """Held during an exchange when `quirks.serial`."""
 
@@ -108,6 +115,11 @@ class Pool:
     def is_draining(self) -> bool:
         return self._draining
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for an engine now."""
+        return self._schedule.waiting
+
     async def acquire(self, want: Want, *, pinned: bool = False) -> Lease:
         """A ready engine; starts one, and makes room for it, when needed. Release the lease.
 
@@ -121,12 +133,19 @@ class Pool:
         """
         if self._draining:
             raise Overloaded("shutting down", retry_after_s=10.0)
+        demand = Demand(
+            key=want.key,
+            name=want.bundle.name,
+            need=want.need,
+            keep_alive_s=want.settings.keep_alive_s,
+            pinned=pinned,
+        )
         self._schedule.enter(want.key, self._clock())
         try:
             resident = self._schedule.residents.get(want.key)
-            if resident is not None and resident.phase is Phase.READY:
-                return self._lend(self._use(want, pinned=pinned))
-            return await self._wait_in_line(want, pinned=pinned)
+            if resident is not None and resident.is_lent:
+                return self._lend(self._use(demand))
+            return await self._wait_in_line(want, demand)
         except BaseException:
             self._leave()
             raise
@@ -143,6 +162,7 @@ class Pool:
                 since=resident.since + offset,
                 last_used=resident.last_used + offset,
                 keep_alive_s=resident.keep_alive_s,
+                need=resident.need,
                 launch=life.process.launch if life.process else None,
                 pid=life.process.pid if life.process else None,
                 load_time_s=life.process.load_time_s if life.process else None,
@@ -180,18 +200,15 @@ class Pool:
 
     # ---- requests
 
-    async def _wait_in_line(self, want: Want, *, pinned: bool) -> Lease:
-        key = want.key
-        self._schedule.join_line(key)
+    async def _wait_in_line(self, want: Want, demand: Demand) -> Lease:
+        key = demand.key
+        self._schedule.join_line(demand)
         try:
             async with asyncio.timeout(self._schedule.limits.wait_s):
                 while True:
                     if self._draining:
                         raise Overloaded("shutting down", retry_after_s=10.0)
-                    decision = self._schedule.decide(
-                        key, self._clock(), keep_alive_s=want.settings.keep_alive_s, pinned=pinned
-                    )
-                    match decision:
+                    match self._schedule.decide(demand, self._clock()):
                         case Use(resident):
                             return self._lend(resident)
                         case Start(resident):
@@ -217,10 +234,8 @@ class Pool:
         if life.error is not None:
             raise life.error.with_traceback(None)
 
-    def _use(self, want: Want, *, pinned: bool) -> Resident:
-        decision = self._schedule.decide(
-            want.key, self._clock(), keep_alive_s=want.settings.keep_alive_s, pinned=pinned
-        )
+    def _use(self, demand: Demand) -> Resident:
+        decision = self._schedule.decide(demand, self._clock())
         assert isinstance(decision, Use)  # noqa: S101  # the caller saw that it is ready
         return decision.resident
 

@@ -13,14 +13,16 @@ from mrpack.errors import NotFound, Unsupported
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.library import Library, PullingLibrary
+from mrpack_runtime.memory_needs import estimate
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice, choose_engine
 from mrpack_runtime.settings import CommandSettings, model_settings, own_operation
+from mrpack_runtime.settings_store import MemorySettings, SettingsStore
 from mrpack_runtime.want import Want
 
 _LOG: Final = logging.getLogger(__name__)
 _CACHE_LIMIT: Final = 1024
-# A tag that moves is followed as soon as this.
+# A tag that moves is followed as soon as this; settings are at once.
 _STAMP_AGE_S: Final = 0.05
 
 
@@ -35,7 +37,8 @@ class Resolver:
     """Remembers answers for as long as the library's stamp stays the same. Belongs to one event loop.
 
     `default_engine` is used when a request names none, as `choose_engine` takes it. With `pull`, a model that
-    is missing is fetched: once for all who ask, and to the end even if they leave.
+    is missing is fetched: once for all who ask, and to the end even if they leave. `configured` are settings
+    by hand.
     """
 
     def __init__(
@@ -47,7 +50,10 @@ class Resolver:
         *,
         default_engine: str | None = None,
         pull: bool = False,
+        configured: SettingsStore | None = None,
     ) -> None:
+        self._configured = configured or MemorySettings()
+        self._configured_stamp: Hashable = None
         self._library = library
         self._engines = engines
         self._host = host
@@ -65,9 +71,9 @@ class Resolver:
         Raises:
             NotFound: no such model, or no such engine.
             EngineMismatch: `engine` does not open such models.
-        Unsupported: no engine can run it here.
+            Unsupported: no engine can run it here.
             InvalidArtifact: its settings are malformed.
-        MrpackError: as `Library.find` and `PullingLibrary.pull`.
+            MrpackError: as `Library.find` and `PullingLibrary.pull`.
         """
         self._look_for_changes()
         wanted = engine or self._default_engine
@@ -83,31 +89,39 @@ class Resolver:
                 want = await asyncio.to_thread(self._find, *key)
             if len(self._known) >= _CACHE_LIMIT:
                 self._known.clear()
-            if self._library.stamp() == self._stamp:
+            if self._current_stamp() == self._stamp:
                 self._known[key] = want
         return want
 
     def _look_for_changes(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _STAMP_AGE_S:
+        configured = self._configured.stamp()
+        if now - self._looked < _STAMP_AGE_S and configured == self._configured_stamp:
             return
         self._looked = now
-        stamp = self._library.stamp()
+        self._configured_stamp = configured
+        stamp = self._current_stamp()
         if stamp != self._stamp:
             self._known.clear()
             self._stamp = stamp
 
+    def _current_stamp(self) -> Hashable:
+        return self._library.stamp(), self._configured.stamp()
+
     def _find(self, name: str, wanted: str | None, operation: Operation | None) -> Want:
         bundle = self._library.find(name)
-        operation = operation or own_operation(bundle, self._command)
+        configured = self._configured.get(bundle.name)
         choice = self._choose(bundle, wanted)
+        operation = operation or own_operation(bundle, choice.engine, self._command, configured)
         if operation not in choice.engine.operations:
             raise Unsupported(f"{choice.engine.name} does not serve {operation}")
+        settings = model_settings(bundle, choice.engine, operation, self._command, configured)
         return Want(
             bundle=bundle,
             choice=choice,
-            settings=model_settings(bundle, choice.engine, operation, self._command),
-            key=EngineKey(bundle.digest, choice.engine.name, operation),
+            settings=settings,
+            key=EngineKey(bundle.digest, choice.engine.name, operation, settings.engine.fingerprint),
+            need=estimate(choice.engine, choice.installation, bundle, settings.engine, self._host),
         )
 
     def _choose(self, bundle: ModelBundle, wanted: str | None) -> EngineChoice:

@@ -164,8 +164,8 @@ class Upstream:
     def open_connections(self) -> int:
         return len(self._busy)
 
-    async def post(self, path: str, body: bytes) -> Connection:
-        """Sends JSON and returns when the head of the answer is there. Give the connection back to `finish`.
+    async def post(self, path: str, body: bytes, content_type: str = "application/json") -> Connection:
+        """Sends a body; returns when the head of the answer is there. Give the connection back to `finish`.
 
         A kept connection that the engine closed meanwhile is replaced once: no byte of an answer had come.
 
@@ -173,7 +173,7 @@ class Upstream:
             BrokenAnswer: the engine cannot be reached or does not answer in HTTP.
         """
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
             f"Accept: */*\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode("ascii")
         return await self._request(head, body)

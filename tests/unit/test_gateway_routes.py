@@ -8,7 +8,7 @@ from mrpack.errors import NotFound
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.gateway.errors import MethodNotAllowed
 from mrpack_runtime.gateway.guard import Scope
-from mrpack_runtime.gateway.routes import OPENAI_ROUTES, RESERVED, ROUTES, RouteTable
+from mrpack_runtime.gateway.routes import RESERVED, RouteTable, mounted
 
 TABLE = RouteTable.build()
 
@@ -34,7 +34,7 @@ def test_inference_has_three_prefixes(prefix, path, operation):
     "name", ["smollm2", "ai/smollm2:135M", "registry.example.com:5000/a/b:c", "sha256:ab"]
 )
 def test_a_models_name_may_hold_slashes_and_colons(prefix, name):
-    assert TABLE.match("GET", f"{prefix}/models/{name}").model == name
+    assert TABLE.match("GET", f"{prefix}/models/{name}").name == name
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,40 @@ def test_head_is_answered_as_get():
 
 
 def test_every_row_is_reachable_and_no_engine_can_hide_one():
-    for route in ROUTES:
-        match = TABLE.match(route.method, route.path)
+    for path, route in mounted():
+        asked = path.replace("{engine}", "any").replace("{model}", "a/b:c").replace("{id}", "resp_1")
+        match = TABLE.match(route.method, asked)
         assert match.route is route
-        if route.path.startswith("/engines/"):
-            assert route.path.split("/")[2] in RESERVED
-    for route in OPENAI_ROUTES:
-        path = route.path.replace("{model}", "a/b:c")
-        assert TABLE.match(route.method, f"/engines/any/v1{path}").route is route
+        assert match.name == ("a/b:c" if "{model}" in path else "resp_1" if "{id}" in path else "")
+        assert match.engine == ("any" if "{engine}" in path else None)
+        if path.startswith("/engines/") and "{engine}" not in path:
+            assert path.split("/")[2] in RESERVED
 
 
 def test_what_changes_things_is_management():
-    assert {route.path for route in ROUTES if route.scope is Scope.MANAGEMENT} == {"/engines/unload", "/logs"}
-    assert all(route.scope is Scope.INFERENCE for route in OPENAI_ROUTES)
+    changing = {"DELETE", "PUT", "PATCH"}
+    for path, route in mounted():
+        reads = route.method == "GET" or route.operation is not None or route.path == "/api/show"
+        tells = {"/logs", "/models/{model}/export", "/engines/_configure", "/engines/requests"}
+        counts = "tokenize" in path
+        expected = (
+            route.method in changing or path in tells or not (reads or counts)
+        ) and "responses" not in path
+        assert (route.scope is Scope.MANAGEMENT) == expected, path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "template", "name"),
+    [
+        ("GET", "/models/ai/smollm2:latest", "/models/{model}", "ai/smollm2:latest"),
+        ("GET", "/models/ai/smollm2/json", "/models/{model}/json", "ai/smollm2"),
+        ("GET", "/models/ai/smollm2/export", "/models/{model}/export", "ai/smollm2"),
+        ("POST", "/models/ai/smollm2/tag", "/models/{model}/tag", "ai/smollm2"),
+        ("DELETE", "/models/ai/tag", "/models/{model}", "ai/tag"),
+        ("DELETE", "/models/purge", "/models/purge", ""),
+        ("GET", "/engines/responses/r1/input_items", "/engines/responses/{id}/input_items", "r1"),
+    ],
+)
+def test_an_action_is_the_last_word_of_a_path(method, path, template, name):
+    match = TABLE.match(method, path)
+    assert (match.route.path, match.name) == (template, name)

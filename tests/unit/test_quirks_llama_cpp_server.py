@@ -32,6 +32,23 @@ def test_operations_that_it_lacks_are_refused_before_anything_is_sent(path):
         QUIRK.begin(path, {})
 
 
+def test_a_call_that_has_to_be_is_one_by_name():
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    found = sent(CHAT, messages=MESSAGES, tools=[tool], tool_choice="required")["tool_choice"]
+    assert found == {"type": "function", "function": {"name": "f"}}
+    two = sent(CHAT, messages=MESSAGES, tools=[tool, tool], tool_choice="required")["tool_choice"]
+    assert two == "required"
+
+
+def test_tokens_are_asked_for_and_told_in_llama_servers_words():
+    there = QUIRK.begin("/tokenize", {"content": "hi", "add_special": True})
+    assert (there.path, there.body) == ("/extras/tokenize", {"input": "hi"})
+    assert there.answer(200, {"tokens": [1, 2]}) == (200, {"tokens": [1, 2]})
+    back = QUIRK.begin("/detokenize", {"tokens": [1, 2]})
+    assert (back.path, back.body) == ("/extras/detokenize", {"tokens": [1, 2]})
+    assert back.answer(200, {"text": "hi"}) == (200, {"content": "hi"})
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -15,11 +15,14 @@ from mrpack_runtime.gateway.errors import (
     RequestRefused,
     UnsupportedMediaType,
 )
+from mrpack_runtime.image_server.form import BadForm, is_form, parse_form
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
+# Of a form with pictures to edit.
+FORM_LIMIT: Final = 64 * 1024 * 1024
 
 # Fields that make an engine open files, unpickle tensors or run code; no OpenAI client sends them.
 REFUSED_FIELDS: Final = frozenset(
@@ -31,7 +34,7 @@ REFUSED_FIELDS: Final = frozenset(
     }
 )
 # Parts of a message that hold a URL which engines fetch by themselves.
-_MEDIA_PARTS: Final = ("image_url", "audio_url", "video_url", "input_audio")
+_MEDIA_PARTS: Final = frozenset({"image_url", "audio_url", "video_url", "input_audio"})
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -42,16 +45,16 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
-async def read_body(request: BaseRequest, deadlines: Deadlines) -> bytes:
+async def read_body(request: BaseRequest, deadlines: Deadlines, limit: int = BODY_LIMIT) -> bytes:
     """The whole body.
 
     Raises:
-        PayloadTooLarge: more than BODY_LIMIT.
+        PayloadTooLarge: more than `limit` bytes.
         BodyTimeout: the client stopped sending.
     """
     length = request.content_length
-    if length is not None and length > BODY_LIMIT:
-        raise PayloadTooLarge(f"the body has {length} bytes, more than {BODY_LIMIT}")
+    if length is not None and length > limit:
+        raise PayloadTooLarge(f"the body has {length} bytes, more than {limit}")
     content = request.content
     if content.is_eof():
         return content.read_nowait()
@@ -66,8 +69,8 @@ async def read_body(request: BaseRequest, deadlines: Deadlines) -> bytes:
                     part = await content.readany()
                 parts.append(part)
                 size += len(part)
-                if size > BODY_LIMIT:
-                    raise PayloadTooLarge(f"the body has more than {BODY_LIMIT} bytes")
+                if size > limit:
+                    raise PayloadTooLarge(f"the body has more than {limit} bytes")
     except TimeoutError as error:
         raise BodyTimeout("the body did not arrive in time") from error
     return b"".join(parts)
@@ -85,11 +88,37 @@ async def read_json(request: BaseRequest, deadlines: Deadlines) -> dict[str, Any
     return parse_object(await read_body(request, deadlines))
 
 
+async def read_form(request: BaseRequest, deadlines: Deadlines) -> tuple[bytes, str, str]:
+    """The body of a form as it came, its content type, and the model that it names.
+
+    A page of another origin could send it unasked; that is what the check of Origin is for.
+
+    Raises:
+        UnsupportedMediaType: no multipart/form-data, or compressed.
+        RequestRefused: malformed, or without a model.
+        PayloadTooLarge, BodyTimeout: as `read_body`.
+    """
+    content_type = request.headers.get("Content-Type", "")
+    if not is_form(content_type):
+        raise UnsupportedMediaType("the body must have Content-Type: multipart/form-data")
+    _check_encoding(request.headers.get("Content-Encoding", ""))
+    content = await read_body(request, deadlines, FORM_LIMIT)
+    try:
+        form = parse_form(content, content_type)
+    except BadForm as error:
+        raise RequestRefused(str(error)) from error
+    return content, content_type, get_model(dict(form.texts))
+
+
 def check_content_type(content_type: str, encoding: str) -> None:
     """JSON alone: browsers must ask (preflight) before they send it, and do not for forms and plain text."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMediaType("the body must have Content-Type: application/json")
+    _check_encoding(encoding)
+
+
+def _check_encoding(encoding: str) -> None:
     if encoding.lower() not in ("", "identity"):
         raise UnsupportedMediaType("compressed bodies are not accepted")
 
@@ -112,10 +141,15 @@ def encode(body: dict[str, Any]) -> bytes:
 
 def get_model(body: dict[str, Any]) -> str:
     """The name of the wanted model. Raises RequestRefused."""
-    model = body.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise RequestRefused("model is required", param="model")
-    return model
+    return get_text(body, "model")
+
+
+def get_text(body: dict[str, Any], name: str) -> str:
+    """A text that is needed. Raises RequestRefused."""
+    text = body.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise RequestRefused(f"{name} is required", param=name)
+    return text
 
 
 def fill_in(body: dict[str, Any], sampling: Mapping[str, Any]) -> None:
@@ -125,21 +159,23 @@ def fill_in(body: dict[str, Any], sampling: Mapping[str, Any]) -> None:
             body[name] = value
 
 
-def screen(body: dict[str, Any]) -> None:
-    """Raises RequestRefused for what would make the engine reach past the model: fetch a URL, open a file."""
+def screen(body: dict[str, Any]) -> bool:
+    """Whether a message holds pictures or sounds.
+
+    Raises RequestRefused for what would make the engine reach past the model: fetch a URL, open a file.
+    """
     if not REFUSED_FIELDS.isdisjoint(body):
         name = min(REFUSED_FIELDS.intersection(body))
         raise RequestRefused(f"{name} is not accepted", param=name)
     messages = body.get("messages")
-    if not isinstance(messages, list):
-        return
-    for i, message in enumerate(messages):
+    has_media = False
+    for i, message in enumerate(messages if isinstance(messages, list) else ()):
         content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, list):
-            continue
-        for j, part in enumerate(content):
-            if isinstance(part, dict):
+        for j, part in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(part, dict) and not _MEDIA_PARTS.isdisjoint(part):
+                has_media = True
                 _screen_media(part, f"messages[{i}].content[{j}]")
+    return has_media
 
 
 def _screen_media(part: dict[str, Any], where: str) -> None:

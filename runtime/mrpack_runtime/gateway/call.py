@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web import BaseRequest, Response
 
 from mrpack.errors import MrpackError
 from mrpack_runtime.engine import Engine, ModelBundle
-from mrpack_runtime.gateway.bodies import read_json
+from mrpack_runtime.gateway.bodies import read_form, read_json
 from mrpack_runtime.gateway.connections import Deadlines
-from mrpack_runtime.gateway.errors import error_headers, error_json
+from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
 from mrpack_runtime.gateway.guard import Policy
+from mrpack_runtime.gateway.metrics import Metrics
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.library import Library, LibraryEntry
 from mrpack_runtime.pool import Pool
+from mrpack_runtime.protocols.responses.history import History
 from mrpack_runtime.resolver import Resolver
+from mrpack_runtime.settings_store import MemorySettings, SettingsStore
+from mrpack_runtime.shelf import ModelShelf
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.logbook import LogBook
@@ -41,11 +48,19 @@ class Gateway:
     logbook: LogBook
     version: str
     deadlines: Deadlines = field(default_factory=Deadlines)
+    metrics: Metrics = field(default_factory=Metrics)
+    history: History = field(default_factory=History)
+    configured: SettingsStore = field(default_factory=MemorySettings)
+    shelf: ModelShelf | None = None
+    shelf_threads: Executor = field(default_factory=partial(ThreadPoolExecutor, 2, "shelf"))
 
 
 @dataclass(slots=True)
 class Call:
-    """`headers` belong to every answer. `model` and `engine` are filled in once known, for the log."""
+    """`headers` belong to every answer. `model` and `engine` are filled in once known, for the log.
+
+    `begun` is on the monotonic clock; `sampling` are the model's defaults for what the client leaves open.
+    """
 
     gateway: Gateway
     request: BaseRequest
@@ -53,10 +68,16 @@ class Call:
     headers: dict[str, str]
     model: str = ""
     engine: str = ""
+    begun: float = field(default_factory=time.monotonic)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     async def read_json(self) -> dict[str, Any]:
         """The body. Raises as `bodies.read_json`."""
         return await read_json(self.request, self.gateway.deadlines)
+
+    async def read_form(self) -> tuple[bytes, str, str]:
+        """The body, its content type and the model that it names. Raises as `bodies.read_form`."""
+        return await read_form(self.request, self.gateway.deadlines)
 
     async def entries(self) -> tuple[LibraryEntry, ...]:
         return await asyncio.to_thread(self.gateway.library.list)
@@ -78,10 +99,12 @@ class Call:
         )
 
 
-def error_response(error: MrpackError, headers: Mapping[str, str], policy: Policy) -> Response:
-    body = error_json(error, with_log=not policy.beyond_loopback)
+def error_response(
+    error: MrpackError, headers: Mapping[str, str], policy: Policy, shape: ErrorShape = openai_shape
+) -> Response:
+    body = shape(error.http_status, error_json(error, with_log=not policy.beyond_loopback))
     return Response(
         status=error.http_status,
-        body=json.dumps(body, ensure_ascii=False).encode(),
+        body=json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace"),
         headers={**headers, **error_headers(error), "Content-Type": JSON_TYPE},
     )

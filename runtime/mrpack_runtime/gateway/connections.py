@@ -107,14 +107,14 @@ class _Connection(RequestHandler):
             error = MrpackError("internal error", hint="the gateway's log says more; please report it")
         if request.writer.output_size:
             raise ConnectionResetError("an answer has begun: only its cut can tell")
-        body = json.dumps(error_json(error, with_log=False)).encode()
+        body = json.dumps({"error": error_json(error, with_log=False)}).encode()
         response = Response(status=error.http_status, body=body, content_type="application/json")
         response.force_close()
         return response
 
 
 def _refusal() -> bytes:
-    body = json.dumps(error_json(MrpackError("too many connections"), with_log=False)).encode()
+    body = json.dumps({"error": error_json(MrpackError("too many connections"), with_log=False)}).encode()
     return _FULL % (len(body), body)
 
 

@@ -12,6 +12,7 @@ from aiohttp.web import StreamResponse
 from mrpack.errors import NotFound
 from mrpack_runtime.availability import availability
 from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.gateway.logbook import Choice, all_engines
 from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def _entry(snapshot: Snapshot, *, wide: bool) -> dict[str, Any]:
         "digest": str(snapshot.key.digest),
         "pid": snapshot.pid,
         "load_time_s": snapshot.load_time_s,
+        "memory": {"host": snapshot.need.host, "gpus": list(snapshot.need.gpus)},
     }
     if not snapshot.busy and keep_alive_s >= 0:
         entry["expires_in_s"] = max(0.0, round(snapshot.last_used + keep_alive_s - time.time(), 3))
@@ -85,6 +87,7 @@ def _entry(snapshot: Snapshot, *, wide: bool) -> dict[str, Any]:
         entry["command"] = list(snapshot.launch.argv)
         entry["environment"] = dict(snapshot.launch.environment)
         entry["why"] = snapshot.launch.why
+        entry["confinement"] = snapshot.launch.confinement
     return entry
 
 
@@ -104,6 +107,8 @@ async def unload(call: Call) -> StreamResponse:
     everything, models, engine = body.get("all", False), body.get("models", []), body.get("backend", "")
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
         raise RequestRefused("models must be a list of names", param="models")
+    if not isinstance(engine, str):
+        raise RequestRefused("backend must be the name of an engine", param="backend")
     if not everything and not models:
         raise RequestRefused("say which: all, or models", param="models")
     digests = {(await _digest(call, name)) for name in models}
@@ -131,14 +136,24 @@ async def _digest(call: Call, name: str) -> object:
 
 
 async def logs(call: Call) -> StreamResponse:
-    """GET /logs: `?follow=true` goes on, `?no-engines=true` leaves out what the engines wrote."""
+    """GET /logs: `?follow=true` goes on; `?engine=`: of one engine or model; `?no-engines=true`: of none."""
     follow, engines = _flag(call, "follow"), not _flag(call, "no-engines")
+    name = call.request.query.get("engine", "")
+    chosen = await _logs_of(call, name) if name else all_engines if engines else None
     response = StreamResponse(headers={**call.headers, "Content-Type": "text/plain; charset=utf-8"})
     await response.prepare(call.request)
-    async for text in call.gateway.logbook.read(engines=engines, follow=follow):
+    async for text in call.gateway.logbook.read(own=not name, engines=chosen, follow=follow):
         await response.write(text.encode())
     await response.write_eof()
     return response
+
+
+async def _logs_of(call: Call, name: str) -> Choice:
+    """The logs of an engine or of a model. Raises NotFound, and as `Library.find`."""
+    if name in call.gateway.engines:
+        return lambda log: log.engine == name
+    short = (await call.find(name)).digest.short
+    return lambda log: log.digest == short
 
 
 def _flag(call: Call, name: str) -> bool:

@@ -11,7 +11,7 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 from mrpack.errors import MrpackError
 from mrpack_runtime.gateway.call import Call, Gateway, error_response
 from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
-from mrpack_runtime.gateway.routes import RouteTable
+from mrpack_runtime.gateway.routes import Match, RouteTable
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Dispatcher:
         begin = time.monotonic()
         policy = self._gateway.policy
         headers = {"Server": "mrpack", "X-Content-Type-Options": "nosniff"}
+        match: Match | None = None
         call: Call | None = None
         status: int | str = "left"
         try:
@@ -45,17 +46,24 @@ class Dispatcher:
             _LOG.debug("refused: %s", error)
             if request.writer.output_size:
                 raise ConnectionResetError("an answer has begun: only its cut can tell") from error
-            return error_response(error, headers, policy)
+            return error_response(error, headers, policy, self._table.error_shape(request.path))
         else:
             return response
         finally:
+            seconds = time.monotonic() - begin
+            self._gateway.metrics.answered(
+                match.route.path if match is not None else "none",
+                str(status),
+                call.model if call is not None and call.engine else "",
+                seconds,
+            )
             if _LOG.isEnabledFor(logging.INFO):
                 _LOG.info(
                     "%s %s %s %.0f ms %s",
                     request.method,
                     request.path,
                     status,
-                    (time.monotonic() - begin) * 1000,
+                    seconds * 1000,
                     f"{call.model} on {call.engine}" if call is not None and call.engine else "-",
                 )
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound, UsageError
 
 _SERVER_ERROR: Final = 500
+ErrorShape = Callable[[int, dict[str, Any]], dict[str, Any]]
+"""From a status and an error as OpenAI writes it, without envelope, to the whole body of an answer."""
+
+
+def openai_shape(status: int, error: dict[str, Any]) -> dict[str, Any]:
+    del status
+    return {"error": error}
 
 
 class RequestRefused(UsageError):
@@ -66,7 +73,7 @@ class Forbidden(AccessDenied):
 
 
 def error_json(error: MrpackError, *, with_log: bool) -> dict[str, Any]:
-    """The body. `with_log` adds an engine's last lines, which may name files of this machine."""
+    """Without its envelope. `with_log` adds an engine's last lines, which may name files of this machine."""
     content: dict[str, Any] = {
         "message": str(error),
         "type": "server_error" if error.http_status >= _SERVER_ERROR else "invalid_request_error",
@@ -75,7 +82,7 @@ def error_json(error: MrpackError, *, with_log: bool) -> dict[str, Any]:
     }
     if with_log and isinstance(error, EngineFailed) and error.log_tail:
         content["log_tail"] = error.log_tail
-    return {"error": content}
+    return content
 
 
 def error_headers(error: MrpackError) -> dict[str, str]:
@@ -89,8 +96,3 @@ def error_headers(error: MrpackError) -> dict[str, str]:
     if retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     return headers
-
-
-def error_event(error: MrpackError, *, with_log: bool) -> bytes:
-    """A server-sent event for a stream that has begun; the blank line before it ends whatever was cut off."""
-    return b"\n\ndata: " + json.dumps(error_json(error, with_log=with_log)).encode() + b"\n\n"

@@ -1,4 +1,4 @@
-"""Filters for server-sent events: whole lines, the public model name, and the proper end."""
+"""Filters for server-sent events: whole lines, the public model name, other protocols, and the proper end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd
+from mrpack_runtime.protocols import Answering, Framing
 from mrpack_runtime.quirks import Exchange
 
 # A line that is longer, such as an image in base64, is passed on in pieces.
@@ -16,6 +17,11 @@ _DONE: Final = b"[DONE]"
 
 
 class EventFilter(Protocol):
+    @property
+    def content_type(self) -> str | None:
+        """Of what is sent on; None: as the engine has it."""
+        ...
+
     def feed(self, content: bytes) -> bytes:
         """What to send on after `content`, a piece of the engine's stream of any size."""
         ...
@@ -28,11 +34,17 @@ class EventFilter(Protocol):
         """
         ...
 
+    def failed(self, error: dict[str, Any]) -> bytes:
+        """What ends a stream that broke; `error` in OpenAI's words, without its envelope."""
+        ...
+
 
 class PassEvents:
     """Passes events as they are, but for what `rename` does to whole lines. `mark` begins the last one."""
 
     __slots__ = ("_held", "_mark", "_rename", "_tail")
+
+    content_type = None
 
     def __init__(self, rename: Callable[[bytes], bytes], mark: bytes) -> None:
         self._rename = rename
@@ -62,40 +74,118 @@ class PassEvents:
             raise EarlyEnd("the engine ended its answer too early")
         return rest
 
+    def failed(self, error: dict[str, Any]) -> bytes:
+        return _error_event(error)
+
 
 class QuirkyEvents:
     """Sends every event through an exchange of the quirks layer."""
 
-    __slots__ = ("_done", "_exchange", "_held", "_rename")
+    __slots__ = ("_exchange", "_reader", "_rename")
+
+    content_type = None
 
     def __init__(self, rename: Callable[[bytes], bytes], exchange: Exchange) -> None:
         self._rename = rename
         self._exchange = exchange
-        self._held = b""
-        self._done = False
+        self._reader = EventReader()
 
     def feed(self, content: bytes) -> bytes:
-        *lines, self._held = (self._held + content).split(b"\n")
-        return self._rename(b"".join(self._event(line) for line in lines))
+        was_done = self._reader.done
+        events = [out for event in self._reader.feed(content) for out in self._exchange.chunk(event)]
+        passed = self._rename(b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events))
+        return passed + b"data: [DONE]\n\n" if self._reader.done and not was_done else passed
 
     def end(self) -> bytes:
         rest = self.feed(b"\n")
-        if not self._done:
-            raise EarlyEnd("the engine ended its answer too early")
+        self._reader.end()
         return rest
 
-    def _event(self, line: bytes) -> bytes:
-        """What becomes of one line; only data lines count, as in every OpenAI stream."""
-        field, colon, text = line.strip().partition(b":")
-        if field != b"data" or not colon:
-            return b""
-        if text.strip() == _DONE:
-            self._done = True
-            return b"data: [DONE]\n\n"
-        try:
-            event: Any = json.loads(text)
-        except ValueError:
-            raise BrokenAnswer("the engine sent an event that is not JSON") from None
-        if not isinstance(event, dict):
-            raise BrokenAnswer("the engine sent an event that is not an object")
-        return b"".join(b"data: %s\n\n" % json.dumps(out).encode() for out in self._exchange.chunk(event))
+    def failed(self, error: dict[str, Any]) -> bytes:
+        return _error_event(error)
+
+
+class TranslatedEvents:
+    """Gives the events of another protocol for the engine's, which pass its quirks first."""
+
+    __slots__ = ("_answering", "_exchange", "_framing", "_reader")
+
+    def __init__(self, answering: Answering, framing: Framing, exchange: Exchange | None) -> None:
+        self._answering = answering
+        self._framing = framing
+        self._exchange = exchange
+        self._reader = EventReader()
+
+    @property
+    def content_type(self) -> str:
+        return self._framing.content_type
+
+    def feed(self, content: bytes) -> bytes:
+        """Raises BrokenAnswer, also when the engine says in an event what went wrong."""
+        was_done = self._reader.done
+        sent: list[dict[str, Any]] = []
+        for event in self._reader.feed(content):
+            if event.get("error"):
+                raise BrokenAnswer(_reason(event["error"]))
+            for passed in (event,) if self._exchange is None else self._exchange.chunk(event):
+                sent += self._answering.chunk(passed)
+        if self._reader.done and not was_done:
+            sent += self._answering.end()
+        return b"".join(map(self._framing.encode, sent))
+
+    def end(self) -> bytes:
+        rest = self.feed(b"\n")
+        self._reader.end()
+        return rest
+
+    def failed(self, error: dict[str, Any]) -> bytes:
+        return b"".join(map(self._framing.encode, self._answering.failed(error)))
+
+
+class EventReader:
+    """The objects in an engine's stream; only data lines count, as in every OpenAI stream."""
+
+    __slots__ = ("_held", "done")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self.done = False
+
+    def feed(self, content: bytes) -> list[dict[str, Any]]:
+        """Those that `content` completes. Raises BrokenAnswer."""
+        *lines, self._held = (self._held + content).split(b"\n")
+        events = []
+        for line in lines:
+            field, colon, text = line.strip().partition(b":")
+            if field != b"data" or not colon:
+                continue
+            if text.strip() == _DONE:
+                self.done = True
+            else:
+                events.append(_object(text))
+        return events
+
+    def end(self) -> None:
+        """Raises EarlyEnd."""
+        if not self.done:
+            raise EarlyEnd("the engine ended its answer too early")
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        event: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BrokenAnswer("the engine sent an event that is not JSON") from None
+    if not isinstance(event, dict):
+        raise BrokenAnswer("the engine sent an event that is not an object")
+    return event
+
+
+def _reason(error: Any) -> str:
+    message = error.get("message") if isinstance(error, dict) else error
+    return f"the engine broke off: {message}"
+
+
+def _error_event(error: dict[str, Any]) -> bytes:
+    """The blank line before it ends whatever was cut off."""
+    return b"\n\ndata: " + json.dumps({"error": error}).encode() + b"\n\n"

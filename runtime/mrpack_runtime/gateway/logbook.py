@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from mrpack_runtime.engine_logs import LogName, Tail
+
 _KEPT_LINES: Final = 2000
-_TAIL_BYTES: Final = 64 * 1024
-_PIECE_BYTES: Final = 256 * 1024
 _FOLLOW_PAUSE_S: Final = 0.2
+_GATEWAY: Final = "gateway"
+
+Choice = Callable[[LogName], bool]
+
+
+def all_engines(_: LogName) -> bool:
+    return True
 
 
 class LogBook(logging.Handler):
@@ -30,17 +36,27 @@ class LogBook(logging.Handler):
         self._count += 1
         self._records.append((self._count, record))  # formatted by whoever reads it
 
-    async def read(self, *, engines: bool, follow: bool) -> AsyncIterator[str]:
-        """The last lines, each engine's under a heading; then, with `follow`, what comes, without end."""
+    async def read(
+        self, *, own: bool = True, engines: Choice | None = all_engines, follow: bool
+    ) -> AsyncIterator[str]:
+        """The last lines, the gateway's first, then each engine's; with `follow` what comes, without end.
+
+        A heading stands where the lines of another begin. `engines` None: no lines of engines.
+        """
         seen = 0
-        offsets: dict[Path, int] = {}
+        source = _GATEWAY
+        tails: dict[Path, Tail] = {}
         while True:
-            seen, text = self._own_lines(seen)
-            if text:
-                yield text
-            if engines:
-                for path, content in await asyncio.to_thread(self._engine_pieces, offsets):
-                    yield f"==> {path.stem} <==\n{content}"
+            pieces: list[tuple[str, str]] = []
+            if own:
+                seen, text = self._own_lines(seen)
+                pieces.append((_GATEWAY, text))
+            if engines is not None:
+                pieces += await asyncio.to_thread(self._engine_lines, tails, engines, last=not follow)
+            for name, text in pieces:
+                if text:
+                    yield text if name == source else f"==> {name} <==\n{text}"
+                    source = name
             if not follow:
                 return
             await asyncio.sleep(_FOLLOW_PAUSE_S)
@@ -49,19 +65,19 @@ class LogBook(logging.Handler):
         fresh = [record for number, record in self._records if number > seen]
         return self._count, "".join(f"{self.format(record)}\n" for record in fresh)
 
-    def _engine_pieces(self, offsets: dict[Path, int]) -> list[tuple[Path, str]]:
-        return list(self._new_pieces(offsets))
+    def _engine_lines(self, tails: dict[Path, Tail], chosen: Choice, *, last: bool) -> list[tuple[str, str]]:
+        for path in self._files(chosen):
+            tails.setdefault(path, Tail(path))
+        return [(path.stem, tail.read(last=last)) for path, tail in tails.items()]
 
-    def _new_pieces(self, offsets: dict[Path, int]) -> Iterator[tuple[Path, str]]:
-        with suppress(OSError):
-            for path in sorted(self._folder.glob("*.log"), key=lambda path: path.stat().st_mtime):
-                size = path.stat().st_size
-                start = offsets.get(path, max(0, size - _TAIL_BYTES))
-                if size < start:  # a new file after rotation
-                    start = 0
-                with path.open("rb") as file:
-                    file.seek(start)
-                    content = file.read(_PIECE_BYTES)
-                offsets[path] = start + len(content)
-                if content:
-                    yield path, content.decode(errors="replace")
+    def _files(self, chosen: Choice) -> Iterator[Path]:
+        """Those that were written to last come last."""
+        found = []
+        for path in self._folder.glob("*.log"):
+            name = LogName.parse(path.name)
+            if name is not None and chosen(name):
+                try:
+                    found.append((path.stat().st_mtime, path))
+                except OSError:  # it became its own predecessor a moment ago
+                    continue
+        return (path for _, path in sorted(found))

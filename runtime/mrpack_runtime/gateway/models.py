@@ -23,7 +23,11 @@ async def list_models(call: Call) -> StreamResponse:
 
 async def show_model(call: Call) -> StreamResponse:
     """GET …/models/{model}: by any name that a request may use."""
-    name = call.match.model
+    return call.json(_to_json(call, await find_entry(call, call.match.name)))
+
+
+async def find_entry(call: Call, name: str) -> LibraryEntry:
+    """By any name that a request may use. Raises ModelNotFound."""
     entries = await call.entries()
     found = [entry for entry in entries if name in entry.names or name == str(entry.digest)]
     if not found:
@@ -34,7 +38,7 @@ async def show_model(call: Call) -> StreamResponse:
         found = [entry for entry in entries if entry.digest == digest]
     if not found:
         raise ModelNotFound(f"no such model: {name}")
-    return call.json(_to_json(call, found[0]))
+    return found[0]
 
 
 def _to_json(call: Call, entry: LibraryEntry) -> dict[str, Any]:

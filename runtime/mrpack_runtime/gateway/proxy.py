@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web import Response, StreamResponse
 
 from mrpack.errors import NotFound
-from mrpack_runtime.engine import Operation
+from mrpack.model.overrides import duration_s
+from mrpack_runtime.engine import Engine, KnowsMedia, Operation, RenamesSampling
 from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, screen
 from mrpack_runtime.gateway.call import JSON_TYPE
-from mrpack_runtime.gateway.errors import ModelNotFound, RouteNotFound, error_event
-from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents
+from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused, RouteNotFound, error_json
+from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents, TranslatedEvents
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.pool import Lease
+from mrpack_runtime.protocols import Answering, Asked, Served
+from mrpack_runtime.protocols.openai import check_fields
 from mrpack_runtime.upstream import Connection
 from mrpack_runtime.want import Want
 
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 
 # Of an answer without a stream: up to here it is checked and sent whole, beyond it goes through in pieces.
 _WHOLE_LIMIT: Final = 1024 * 1024
+# Of a stream: its token counts come last.
+_USAGE_WITHIN: Final = 4096
 # Of an answer that has to be understood as a whole, to be changed.
 _PARSE_LIMIT: Final = 64 * 1024 * 1024
 _EVENTS: Final = "text/event-stream"
@@ -36,33 +45,93 @@ _DROPPED: Final = frozenset(
 
 
 async def infer(call: Call) -> StreamResponse:
-    """POST of any inference route."""
-    request, route = call.request, call.match.route
+    """POST of any inference route in OpenAI's words, which are the engines', too."""
     body = await call.read_json()
     call.model = get_model(body)
-    screen(body)
-    assert route.operation is not None  # noqa: S101  # by construction of the table
-    want = await _resolve(call, route.operation)
-    call.model, call.engine = want.bundle.name, want.key.engine
-    lease = await call.gateway.pool.acquire(want)
-    try:
-        if request.headers.get("X-Preload-Only") == "true":
+    return await _ask(call, call.match.route.upstream, body, None)
+
+
+async def infer_form(call: Call) -> StreamResponse:
+    """POST of a form with files. It goes to the engine as it came: only its model is read here."""
+    content, content_type, call.model = await call.read_form()
+    async with lease(call) as found:
+        if _is_preload(call):
             return Response(headers=call.headers)
-        body["model"] = lease.served_name
-        if route.operation is Operation.COMPLETION:
-            fill_in(body, want.settings.sampling)
-        if lease.quirks is None:
-            return await _exchange(call, lease, route.upstream, body, None)
-        quirky = lease.quirks.begin(route.upstream, body)
-        if not lease.quirks.serial:
-            return await _exchange(call, lease, quirky.path, quirky.body, quirky)
-        async with lease.turn:
-            return await _exchange(call, lease, quirky.path, quirky.body, quirky)
+        path = call.match.route.upstream
+        return await _exchange(call, found, path, content, None, None, content_type=content_type)
+
+
+async def infer_as(call: Call, asked: Asked) -> StreamResponse:
+    """The same for a request in other words; `call.model` says for which model."""
+    if asked.ignored:
+        call.headers["X-Mrpack-Ignored"] = ", ".join(asked.ignored)
+    return await _ask(call, asked.path, asked.body, asked)
+
+
+@asynccontextmanager
+async def lease(
+    call: Call, keep_alive: str | None = None, check: Callable[[Want], None] | None = None
+) -> AsyncIterator[Lease]:
+    """The engine that serves `call.model` for the route's operation, with its defaults for requests.
+
+    `check` is called when the model and its engine are known, before anything is loaded.
+    """
+    operation = call.match.route.operation
+    want = await resolve(call, operation)
+    if check is not None:
+        check(want)
+    if keep_alive is not None:
+        want = replace(want, settings=replace(want.settings, keep_alive_s=duration_s(keep_alive)))
+    call.model, call.engine = want.bundle.name, want.key.engine
+    call.sampling = want.settings.sampling if operation is Operation.COMPLETION else {}
+    found = await call.gateway.pool.acquire(want)
+    try:
+        yield found
     finally:
-        lease.release()
+        found.release()
 
 
-async def _resolve(call: Call, operation: Operation) -> Want:
+async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None) -> StreamResponse:
+    has_media = screen(body)
+    preload = _is_preload(call)
+
+    def check(want: Want) -> None:
+        engine = call.gateway.engines[want.key.engine]
+        if has_media and isinstance(engine, KnowsMedia) and (why := engine.media_refusal(want.bundle)):
+            raise RequestRefused(why, param="messages")
+        if not preload:
+            check_fields(path, body)
+
+    async with lease(call, asked.keep_alive if asked is not None else None, check) as found:
+        if preload:
+            return Response(headers=call.headers)
+        body["model"] = found.served_name
+        if asked is not None:
+            _rename_sampling(body, call.gateway.engines[call.engine])
+        if call.sampling:
+            fill_in(body, call.sampling)
+        if found.quirks is None:
+            return await _exchange(call, found, path, encode(body), None, asked)
+        quirky = found.quirks.begin(path, body)
+        if not found.quirks.serial:
+            return await _exchange(call, found, quirky.path, encode(quirky.body), quirky, asked)
+        async with found.turn:
+            return await _exchange(call, found, quirky.path, encode(quirky.body), quirky, asked)
+
+
+def _is_preload(call: Call) -> bool:
+    return call.request.headers.get("X-Preload-Only") == "true"
+
+
+def _rename_sampling(body: dict[str, Any], engine: Engine) -> None:
+    """Other protocols have the words of ours for sampling."""
+    for ours, theirs in engine.sampling_names.items() if isinstance(engine, RenamesSampling) else ():
+        if ours in body:
+            body[theirs] = body.pop(ours)
+
+
+async def resolve(call: Call, operation: Operation | None) -> Want:
+    """What serves `call.model`, on the engine in the path where there is one."""
     engine = call.match.engine
     if engine is not None and engine not in call.gateway.engines:
         raise RouteNotFound(
@@ -75,17 +144,30 @@ async def _resolve(call: Call, operation: Operation) -> Want:
 
 
 async def _exchange(
-    call: Call, lease: Lease, path: str, body: dict[str, Any], quirky: Exchange | None
+    call: Call,
+    lease: Lease,
+    path: str,
+    content: bytes,
+    quirky: Exchange | None,
+    asked: Asked | None,
+    *,
+    content_type: str = JSON_TYPE,
 ) -> StreamResponse:
     answer: Connection | None = None
+    ready_at = time.monotonic()
     try:
-        answer = await lease.upstream.post(path, encode(body))
+        answer = await lease.upstream.post(path, content, content_type)
         head = answer.head
+        answering: Answering | None = None
+        if asked is not None:
+            answering = asked.answering(
+                Served(model=call.model, asked_at=call.begun, ready_at=ready_at, clock=time.monotonic)
+            )
         if head.status == 200 and head.get("content-type").startswith(_EVENTS):
-            return await _stream(call, lease, answer, quirky)
-        if quirky is not None:
-            return await _translated(call, lease, answer, quirky)
-        return await _whole(call, lease, answer)
+            return await _stream(call, lease, answer, _filter(call, lease, quirky, asked, answering))
+        if quirky is None and answering is None:
+            return await _whole(call, lease, answer)
+        return await _translated(call, lease, answer, quirky, answering)
     except EarlyEnd as error:
         raise await lease.blame(error) from error
     finally:
@@ -93,30 +175,45 @@ async def _exchange(
             lease.upstream.finish(answer)
 
 
-async def _stream(call: Call, lease: Lease, answer: Connection, quirky: Exchange | None) -> StreamResponse:
-    events: EventFilter = (
-        PassEvents(renamer_for(lease.served_name, call.model), call.match.route.stream_end)
-        if quirky is None
-        else QuirkyEvents(renamer_for(lease.served_name, call.model), quirky)
-    )
-    response = StreamResponse(headers=_headers(call, answer.head))
+def _filter(
+    call: Call, lease: Lease, quirky: Exchange | None, asked: Asked | None, answering: Answering | None
+) -> EventFilter:
+    if asked is not None and answering is not None:
+        return TranslatedEvents(answering, asked.framing, quirky)
+    rename = renamer_for(lease.served_name, call.model)
+    return PassEvents(rename, call.match.route.stream_end) if quirky is None else QuirkyEvents(rename, quirky)
+
+
+async def _stream(call: Call, lease: Lease, answer: Connection, events: EventFilter) -> StreamResponse:
+    response = StreamResponse(headers=_headers(call, answer.head, events.content_type))
     response.headers["Cache-Control"] = "no-store"
     await response.prepare(call.request)
+    before = last = b""
     try:
         while piece := await answer.read():
+            if not last:
+                _note_first_byte(call)
+            before, last = last, piece
             if passed := events.feed(piece):
                 await response.write(passed)
         if rest := events.end():
             await response.write(rest)
+        call.gateway.metrics.counted(call.model, (before + last)[-_USAGE_WITHIN:])
     except BrokenAnswer as error:
         reason = await lease.blame(error) if isinstance(error, EarlyEnd) else error
-        await response.write(error_event(reason, with_log=not call.gateway.policy.beyond_loopback))
+        with_log = not call.gateway.policy.beyond_loopback
+        await response.write(events.failed(error_json(reason, with_log=with_log)))
     await response.write_eof()
     return response
 
 
+def _note_first_byte(call: Call) -> None:
+    call.gateway.metrics.first_byte(call.model, time.monotonic() - call.begun)
+
+
 async def _whole(call: Call, lease: Lease, answer: Connection) -> StreamResponse:
     head = answer.head
+    _note_first_byte(call)
     pieces: list[bytes] = []
     size = 0
     while size <= _WHOLE_LIMIT:
@@ -125,6 +222,7 @@ async def _whole(call: Call, lease: Lease, answer: Connection) -> StreamResponse
             if head.status >= 400:
                 content = json.dumps(openai_error(head.status, content)).encode()
             else:
+                call.gateway.metrics.counted(call.model, content)
                 content = renamer_for(lease.served_name, call.model)(_checked(content))
             return Response(status=head.status, body=content, headers=_headers(call, head, JSON_TYPE))
         pieces.append(piece)
@@ -141,14 +239,28 @@ async def _whole(call: Call, lease: Lease, answer: Connection) -> StreamResponse
     return response
 
 
-async def _translated(call: Call, lease: Lease, answer: Connection, quirky: Exchange) -> Response:
+async def _translated(
+    call: Call, lease: Lease, answer: Connection, quirky: Exchange | None, answering: Answering | None
+) -> Response:
     content = await answer.read_all(_PARSE_LIMIT)
+    status = answer.head.status
+    _note_first_byte(call)
+    call.gateway.metrics.counted(call.model, content)
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
         body = None
-    status, body = quirky.answer(answer.head.status, body)
-    content = renamer_for(lease.served_name, call.model)(json.dumps(body).encode())
+    if quirky is not None:
+        status, body = quirky.answer(status, body)
+    if answering is None:
+        content = renamer_for(lease.served_name, call.model)(json.dumps(body).encode())
+    elif status >= 400:
+        error = openai_error(status, json.dumps(body).encode() if body is not None else content)["error"]
+        content = json.dumps(call.match.route.errors(status, error)).encode()
+    elif isinstance(body, dict):
+        content = json.dumps(answering.answer(body), ensure_ascii=False).encode(errors="backslashreplace")
+    else:
+        raise BrokenAnswer("the engine answered with something that is not JSON")
     return Response(status=status, body=content, headers=_headers(call, answer.head, JSON_TYPE))
 
 

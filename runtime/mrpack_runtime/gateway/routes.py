@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.gateway import control, models, proxy
-from mrpack_runtime.gateway.errors import MethodNotAllowed, RouteNotFound
+from mrpack_runtime.gateway import (
+    configure,
+    control,
+    management,
+    models,
+    observe,
+    ollama,
+    proxy,
+    tokens,
+    translated,
+)
+from mrpack_runtime.gateway.errors import ErrorShape, MethodNotAllowed, RouteNotFound, openai_shape
 from mrpack_runtime.gateway.guard import Scope
+from mrpack_runtime.protocols.anthropic.answer import anthropic_error
+from mrpack_runtime.protocols.ollama.answer import ollama_error
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
@@ -22,10 +35,11 @@ Handler = Callable[["Call"], Awaitable["StreamResponse"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`path` may hold `{engine}`, one segment, and end in `{model}`, the rest with its slashes.
+    """One row. `path` may hold `{engine}`, one segment, and `{model}` or `{id}`, any number of them.
 
     For inference: the `operation` that the model is loaded for, the engine's own path, and how its streams
-    end (empty: there is no such mark).
+    end (empty: there is no such mark); handlers that translate know the last two themselves. `errors` is the
+    shape that this API gives its errors.
     """
 
     method: str
@@ -35,72 +49,193 @@ class Route:
     operation: Operation | None = None
     upstream: str = ""
     stream_end: bytes = b""
+    errors: ErrorShape = openai_shape
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     route: Route
     engine: str | None = None
-    model: str = ""
+    name: str = ""
+    """What stands for `{model}` or `{id}`."""
 
 
-def _inference(path: str, operation: Operation) -> Route:
+def _inference(
+    path: str,
+    operation: Operation,
+    *,
+    handler: Handler = proxy.infer,
+    stream_end: bytes = b"data: [DONE]",
+) -> Route:
     return Route(
         method="POST",
         path=path,
-        handler=proxy.infer,
+        handler=handler,
         scope=Scope.INFERENCE,
         operation=operation,
         upstream=f"/v1{path}",
-        stream_end=b"data: [DONE]",
+        stream_end=stream_end,
     )
+
+
+def _translated(
+    path: str, handler: Handler, operation: Operation | None, errors: ErrorShape = openai_shape
+) -> Route:
+    return Route(
+        method="POST", path=path, handler=handler, scope=Scope.INFERENCE, operation=operation, errors=errors
+    )
+
+
+def _read(path: str, handler: Handler, errors: ErrorShape = openai_shape, *, method: str = "GET") -> Route:
+    return Route(method=method, path=path, handler=handler, scope=Scope.INFERENCE, errors=errors)
+
+
+def _manage(method: str, path: str, handler: Handler, errors: ErrorShape = openai_shape) -> Route:
+    return Route(method=method, path=path, handler=handler, scope=Scope.MANAGEMENT, errors=errors)
+
+
+def _open(path: str, handler: Handler) -> Route:
+    return Route(method="GET", path=path, handler=handler, scope=Scope.OPEN)
+
+
+def _below(prefixes: tuple[str, ...], routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    return tuple(replace(route, path=prefix + route.path) for prefix in prefixes for route in routes)
 
 
 # Literal first segments: an engine must not have one of these names.
 RESERVED: Final = frozenset(
     {"v1", "status", "ps", "df", "unload", "requests", "responses", "rerank", "score", "_configure"}
-    | {"install-backend", "uninstall-backend"}
+    | {"install-backend", "uninstall-backend", "tokenize", "detokenize"}
 )
 OPENAI_PREFIXES: Final = ("/engines/{engine}/v1", "/engines/v1", "/v1")
+
+_RESPONSES: Final = (
+    _translated("/responses", translated.create_response, Operation.COMPLETION),
+    _read("/responses/{id}", translated.show_response),
+    _read("/responses/{id}", translated.delete_response, method="DELETE"),
+    _read("/responses/{id}/input_items", translated.input_items),
+)
+_MESSAGES: Final = (
+    _translated("/messages", translated.messages, Operation.COMPLETION, anthropic_error),
+    _translated("/messages/count_tokens", tokens.count_tokens, Operation.COMPLETION, anthropic_error),
+)
+# vLLM and Docker Model Runner have them beside `/v1`, others below.
+_UNVERSIONED: Final = (
+    _translated("/rerank", translated.rerank, Operation.RERANKING),
+    _translated("/score", translated.score, Operation.RERANKING),
+    _translated("/tokenize", tokens.tokenize, None),
+    _translated("/detokenize", tokens.detokenize, None),
+)
 
 # Below each of OPENAI_PREFIXES.
 OPENAI_ROUTES: Final = (
     _inference("/chat/completions", Operation.COMPLETION),
     _inference("/completions", Operation.COMPLETION),
     _inference("/embeddings", Operation.EMBEDDING),
-    Route(method="GET", path="/models", handler=models.list_models, scope=Scope.INFERENCE),
-    Route(method="GET", path="/models/{model}", handler=models.show_model, scope=Scope.INFERENCE),
+    _inference("/images/generations", Operation.IMAGE_GENERATION, stream_end=b""),
+    _inference("/images/edits", Operation.IMAGE_GENERATION, handler=proxy.infer_form, stream_end=b""),
+    _read("/models", models.list_models),
+    _read("/models/{model}", models.show_model),
+    *_RESPONSES,
+    *_MESSAGES,
+    *_UNVERSIONED,
+)
+
+_CONTROL: Final = (
+    _open("/", control.root),
+    _open("/health", control.health),
+    _open("/ready", control.ready),
+    _open("/version", control.version),
+    _open("/openapi.json", observe.openapi),
+    _read("/metrics", observe.metrics),
+    _read("/engines/status", control.status),
+    _read("/engines/ps", control.ps),
+    _read("/engines/df", control.df),
+    _manage("POST", "/engines/unload", control.unload),
+    _manage("GET", "/engines/_configure", configure.configured),
+    _manage("POST", "/engines/_configure", configure.configure),
+    _manage("POST", "/engines/{engine}/_configure", configure.configure),
+    _manage("GET", "/engines/requests", configure.requests),
+    _manage("POST", "/engines/install-backend", configure.install),
+    _manage("POST", "/engines/uninstall-backend", configure.uninstall),
+    _manage("GET", "/logs", control.logs),
+)
+_MODELS: Final = (
+    _read("/models", management.list_models),
+    _read("/models/{model}", management.show_model),
+    _read("/models/{model}/json", management.show_model),
+    _manage("GET", "/models/{model}/export", management.export),
+    _manage("POST", "/models/create", management.create),
+    _manage("POST", "/models/load", management.load),
+    _manage("POST", "/models/prune", management.prune),
+    _manage("DELETE", "/models/purge", management.purge),
+    _manage("DELETE", "/models/{model}", management.delete),
+    _manage("POST", "/models/{model}/tag", management.tag),
+    _manage("POST", "/models/{model}/push", management.push),
+    _manage("POST", "/models/{model}/repackage", management.repackage),
+)
+_OLLAMA: Final = (
+    _translated("/api/chat", ollama.chat, Operation.COMPLETION, ollama_error),
+    _translated("/api/generate", ollama.generate, Operation.COMPLETION, ollama_error),
+    _translated("/api/embed", ollama.embed, Operation.EMBEDDING, ollama_error),
+    _translated("/api/embeddings", ollama.legacy_embed, Operation.EMBEDDING, ollama_error),
+    _read("/api/version", ollama.version, ollama_error),
+    _read("/api/tags", ollama.tags, ollama_error),
+    _read("/api/ps", ollama.ps, ollama_error),
+    _read("/api/show", ollama.show, ollama_error, method="POST"),
+    _manage("POST", "/api/pull", ollama.pull, ollama_error),
+    _manage("POST", "/api/push", ollama.push, ollama_error),
+    _manage("POST", "/api/copy", ollama.copy, ollama_error),
+    _manage("DELETE", "/api/delete", ollama.delete, ollama_error),
+    _manage("POST", "/api/create", ollama.create, ollama_error),
+    _manage("POST", "/api/blobs/{id}", ollama.create, ollama_error),
 )
 
 ROUTES: Final = (
-    Route(method="GET", path="/", handler=control.root, scope=Scope.OPEN),
-    Route(method="GET", path="/health", handler=control.health, scope=Scope.OPEN),
-    Route(method="GET", path="/ready", handler=control.ready, scope=Scope.OPEN),
-    Route(method="GET", path="/version", handler=control.version, scope=Scope.OPEN),
-    Route(method="GET", path="/engines/status", handler=control.status, scope=Scope.INFERENCE),
-    Route(method="GET", path="/engines/ps", handler=control.ps, scope=Scope.INFERENCE),
-    Route(method="GET", path="/engines/df", handler=control.df, scope=Scope.INFERENCE),
-    Route(method="POST", path="/engines/unload", handler=control.unload, scope=Scope.MANAGEMENT),
-    Route(method="GET", path="/logs", handler=control.logs, scope=Scope.MANAGEMENT),
+    *_CONTROL,
+    *_MODELS,
+    *_OLLAMA,
+    *_below(("/engines", ""), _RESPONSES),
+    *_below(("/anthropic/v1",), _MESSAGES),
+    *_below(("/engines/{engine}", "/engines", ""), _UNVERSIONED),
 )
+
+
+def mounted(
+    rows: Iterable[Route] = ROUTES, openai: Iterable[Route] = OPENAI_ROUTES
+) -> Iterator[tuple[str, Route]]:
+    """Every row with its whole path."""
+    below = ((prefix + route.path, route) for prefix in OPENAI_PREFIXES for route in openai)
+    yield from chain(((route.path, route) for route in rows), below)
+
+
+# Of paths that no row has.
+_SHAPES: Final[Mapping[str, ErrorShape]] = {"/api/": ollama_error, "/anthropic/": anthropic_error}
+_NAME = re.compile(r"\{(?!engine\})\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All rows, looked up by path. `_tails` are the paths that end in `{model}`, without it."""
+    """All rows, looked up by path.
+
+    `_named` are the paths with a name in them, by what stands before it and behind; where several fit, the
+    one with the longest end comes first.
+    """
 
     _exact: Mapping[str, Mapping[str, Route]]
-    _tails: Mapping[str, Mapping[str, Route]]
+    _named: Mapping[tuple[str, str], Mapping[str, Route]]
 
     @classmethod
     def build(cls, rows: Iterable[Route] = ROUTES, openai: Iterable[Route] = OPENAI_ROUTES) -> RouteTable:
         exact: dict[str, dict[str, Route]] = {}
-        tails: dict[str, dict[str, Route]] = {}
-        mounted = ((prefix + route.path, route) for prefix in OPENAI_PREFIXES for route in openai)
-        for path, route in chain(((route.path, route) for route in rows), mounted):
-            tail = path.removesuffix("{model}")
-            (exact if tail == path else tails).setdefault(tail, {})[route.method] = route
-        return cls(exact, tails)
+        named: dict[tuple[str, str], dict[str, Route]] = {}
+        for path, route in mounted(rows, openai):
+            if match := _NAME.search(path):
+                key = path[: match.start()], path[match.end() :]
+                named.setdefault(key, {})[route.method] = route
+            else:
+                exact.setdefault(path, {})[route.method] = route
+        return cls(exact, dict(sorted(named.items(), key=lambda item: -len(item[0][1]))))
 
     def match(self, method: str, path: str) -> Match:
         """Finds the row. HEAD is answered as GET is, without a body.
@@ -109,29 +244,45 @@ class RouteTable:
             RouteNotFound: no row has this path.
             MethodNotAllowed: rows have this path, none with this method.
         """
-        methods, engine, model = self._find(path)
-        route = methods.get("GET" if method == "HEAD" else method)
-        if route is None:
-            raise MethodNotAllowed(f"{path} does not take {method}", allowed=_allowed(methods))
-        return Match(route, engine, model)
+        for methods, engine, name in (found := self._find(path)):
+            if (route := methods.get("GET" if method == "HEAD" else method)) is not None:
+                return Match(route, engine, name)
+        raise MethodNotAllowed(f"{path} does not take {method}", allowed=_allowed(found))
 
     def allowed_methods(self, path: str) -> tuple[str, ...]:
         """For OPTIONS. Raises RouteNotFound."""
-        return _allowed(self._find(path)[0])
+        return _allowed(self._find(path))
 
-    def _find(self, path: str) -> tuple[Mapping[str, Route], str | None, str]:
+    def error_shape(self, path: str) -> ErrorShape:
+        """That of the API which has this path, whatever the method; OpenAI's where none has."""
+        try:
+            (methods, _, _), *_ = self._find(path)
+        except RouteNotFound:
+            return next((shape for start, shape in _SHAPES.items() if path.startswith(start)), openai_shape)
+        return next(iter(methods.values())).errors
+
+    def _find(self, path: str) -> list[tuple[Mapping[str, Route], str | None, str]]:
+        """The rows by method, the engine and the name, of every template that fits; the closest first."""
         engine, template = None, path
         if path.startswith("/engines/"):
-            name, slash, rest = path.removeprefix("/engines/").partition("/")
-            if slash and name not in RESERVED:
-                engine, template = name, f"/engines/{{engine}}/{rest}"
+            word, slash, rest = path.removeprefix("/engines/").partition("/")
+            if slash and word not in RESERVED:
+                engine, template = word, f"/engines/{{engine}}/{rest}"
         if (methods := self._exact.get(template)) is not None:
-            return methods, engine, ""
-        for tail, methods in self._tails.items():
-            if template.startswith(tail) and template != tail:
-                return methods, engine, template.removeprefix(tail)
-        raise RouteNotFound(f"there is nothing at {path}")
+            return [(methods, engine, "")]
+        found = []
+        for (start, end), methods in self._named.items():
+            if (
+                template.startswith(start)
+                and template.endswith(end)
+                and len(template) > len(start) + len(end)
+            ):
+                found.append((methods, engine, template[len(start) : len(template) - len(end)]))
+        if not found:
+            raise RouteNotFound(f"there is nothing at {path}")
+        return found
 
 
-def _allowed(methods: Mapping[str, Route]) -> tuple[str, ...]:
+def _allowed(found: list[tuple[Mapping[str, Route], str | None, str]]) -> tuple[str, ...]:
+    methods = {method: None for methods, _, _ in found for method in methods}
     return (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")

@@ -24,7 +24,7 @@ _DEFAULTS: Final = {"repeat_penalty": 1.0, "max_tokens": None}
 class LlamaCppServer:
     serial = True  # one lock around the model: a second request would wait in there, without an end in sight
 
-    def begin(self, path: str, body: JsonObject) -> Generation | Embeddings:
+    def begin(self, path: str, body: JsonObject) -> Generation | Embeddings | Tokens:
         match path:
             case "/v1/chat/completions":
                 return Generation(path, _chat(body), _wants_usage(body))
@@ -32,6 +32,10 @@ class LlamaCppServer:
                 return Generation(path, _completion(body), _wants_usage(body))
             case "/v1/embeddings":
                 return Embeddings(path, _embeddings(body), body.get("encoding_format") == "base64")
+            case "/tokenize":
+                return Tokens("/extras/tokenize", {"input": body.get("content")}, "tokens")
+            case "/detokenize":
+                return Tokens("/extras/detokenize", {"tokens": body.get("tokens")}, "content")
             case _:
                 raise Unsupported(
                     f"llama-cpp-python has no {path}",
@@ -84,6 +88,22 @@ class Embeddings:
         return {**row, "embedding": scaled}
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Of a text, or a text of tokens; `key`: llama-server's for what the answer holds."""
+
+    path: str
+    body: JsonObject
+    key: str
+
+    def answer(self, status: int, body: Any) -> tuple[int, JsonObject]:
+        status, answer = _checked(status, body)
+        return status, answer if status != 200 else {self.key: answer.get("tokens", answer.get("text"))}
+
+    def chunk(self, event: JsonObject) -> tuple[JsonObject, ...]:
+        return (event,)
+
+
 def _chat(body: JsonObject) -> JsonObject:
     if body.get("logprobs"):
         raise Unsupported("llama-cpp-python gives no token probabilities here", hint="leave out logprobs")
@@ -93,6 +113,14 @@ def _chat(body: JsonObject) -> JsonObject:
         sent["messages"] = [_message(message) for message in messages]
     if "max_completion_tokens" in sent:
         sent["max_tokens"] = sent.pop("max_completion_tokens")
+    if sent.get("tool_choice") == "required":
+        name = _only_function(sent.get("tools"))
+        if name is None:
+            raise Unsupported(
+                "llama-cpp-python can insist on one function alone",
+                hint="name it in tool_choice, or send one tool",
+            )
+        sent["tool_choice"] = {"type": "function", "function": {"name": name}}
     if isinstance(sent.get("response_format"), dict):
         sent["response_format"] = _response_format(sent["response_format"])
     return sent
@@ -115,12 +143,22 @@ def _common(body: JsonObject) -> JsonObject:
     return _DEFAULTS | given
 
 
+def _only_function(tools: Any) -> str | None:
+    """Its name: that one has to be called it knows of one function alone, and by name."""
+    tool = tools[0] if isinstance(tools, list) and len(tools) == 1 else None
+    function = tool.get("function") if isinstance(tool, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def _message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     content, role = message.get("content"), message.get("role")
     if isinstance(content, list) and all(_is_text(part) for part in content):
         content = "\n".join(part["text"] for part in content)
+    if content is None:  # of an assistant that called a function: it takes texts alone
+        content = ""
     return {**message, "content": content, "role": "system" if role == "developer" else role}
 
 

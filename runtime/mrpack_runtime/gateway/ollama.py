@@ -1,0 +1,170 @@
+"""Ollama's API: inference by any engine, and what there is and runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mrpack.errors import Unsupported
+from mrpack_runtime.engine import Operation
+from mrpack_runtime.gateway.models import find_entry
+from mrpack_runtime.gateway.progress import on_shelf, told
+from mrpack_runtime.gateway.proxy import infer_as, lease, resolve
+from mrpack_runtime.gateway.removal import ensure_not_running
+from mrpack_runtime.protocols.fields import as_text
+from mrpack_runtime.protocols.ollama.answer import line, said
+from mrpack_runtime.protocols.ollama.catalogue import (
+    StatusLines,
+    running_json,
+    show_json,
+    tag_json,
+    timestamp,
+)
+from mrpack_runtime.protocols.ollama.request import (
+    is_load_only,
+    model_name,
+    parse_chat,
+    parse_embed,
+    parse_generate,
+    parse_keep_alive,
+    parse_legacy_embed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.web import StreamResponse
+
+    from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.protocols import Asked
+
+
+async def chat(call: Call) -> StreamResponse:
+    """POST /api/chat."""
+    return await _generate(call, parse_chat, is_chat=True)
+
+
+async def generate(call: Call) -> StreamResponse:
+    """POST /api/generate."""
+    return await _generate(call, parse_generate, is_chat=False)
+
+
+async def embed(call: Call) -> StreamResponse:
+    """POST /api/embed: vectors of one text or many."""
+    body = await call.read_json()
+    call.model = model_name(body)
+    return await infer_as(call, parse_embed(body))
+
+
+async def legacy_embed(call: Call) -> StreamResponse:
+    """POST /api/embeddings: the vector of one text, as older clients ask for it."""
+    body = await call.read_json()
+    call.model = model_name(body)
+    return await infer_as(call, parse_legacy_embed(body))
+
+
+async def _generate(call: Call, parse: Callable[[dict[str, Any]], Asked], *, is_chat: bool) -> StreamResponse:
+    body = await call.read_json()
+    call.model = model_name(body)
+    if not is_load_only(body):
+        return await infer_as(call, parse(body))
+    keep_alive = parse_keep_alive(body.get("keep_alive"))
+    reason = "load"
+    if keep_alive is not None and keep_alive.strip("0ms.h") == "":
+        reason = "unload"
+        digest = (await find_entry(call, call.model)).digest
+        running = [shot.key for shot in call.gateway.pool.snapshot() if shot.key.digest == digest]
+        await call.gateway.pool.unload(running)
+    else:
+        async with lease(call, keep_alive):
+            pass
+    return call.json(
+        line(call.model, said("", "", []), {"done": True, "done_reason": reason}, is_chat=is_chat)
+    )
+
+
+async def version(call: Call) -> StreamResponse:
+    """GET /api/version."""
+    return call.json({"version": call.gateway.version})
+
+
+async def tags(call: Call) -> StreamResponse:
+    """GET /api/tags: every name of every local model."""
+    return call.json(
+        {"models": [tag_json(entry, name) for entry in await call.entries() for name in entry.names]}
+    )
+
+
+async def ps(call: Call) -> StreamResponse:
+    """GET /api/ps."""
+    entries = {entry.digest: entry for entry in await call.entries()}
+    models = []
+    for shot in call.gateway.pool.snapshot():
+        if (entry := entries.get(shot.key.digest)) is None:
+            continue
+        stays = shot.pinned or shot.keep_alive_s is None
+        expires = None if stays else shot.last_used + (shot.keep_alive_s or 0.0)
+        models.append(running_json(entry, shot.model, expires=expires, context=entry.config.context_size))
+    return call.json({"models": models})
+
+
+async def show(call: Call) -> StreamResponse:
+    """POST /api/show: what a model is, and what it can do."""
+    body = await call.read_json()
+    call.model = model_name(body)
+    entry = await find_entry(call, call.model)
+    want = await resolve(call, None)
+    operations = {Operation.EMBEDDING: ["embedding"], Operation.COMPLETION: ["completion", "tools"]}
+    capabilities = list(operations.get(want.key.operation, [str(want.key.operation)]))
+    if want.bundle.mmproj is not None:
+        capabilities.append("vision")
+    settings = "\n".join(f"{name} {value}" for name, value in want.settings.sampling.items())
+    return call.json({**show_json(entry, capabilities, settings), "modified_at": timestamp(entry.created)})
+
+
+async def pull(call: Call) -> StreamResponse:
+    """POST /api/pull."""
+    body = await call.read_json()
+    name = model_name(body)
+    if body.get("stream") is False:
+        await on_shelf(call, lambda shelf: shelf.pull(name, _silent))
+        return call.json({"status": "success"})
+    return await told(call, lambda shelf, report: shelf.pull(name, report), StatusLines("pulling"))
+
+
+async def push(call: Call) -> StreamResponse:
+    """POST /api/push."""
+    body = await call.read_json()
+    name = model_name(body)
+    if body.get("stream") is False:
+        await on_shelf(call, lambda shelf: shelf.push(name, _silent))
+        return call.json({"status": "success"})
+    return await told(call, lambda shelf, report: shelf.push(name, report), StatusLines("pushing"))
+
+
+async def copy(call: Call) -> StreamResponse:
+    """POST /api/copy: a second name for a model."""
+    body = await call.read_json()
+    source, new = as_text(body.get("source"), "source"), as_text(body.get("destination"), "destination")
+    await on_shelf(call, lambda shelf: shelf.tag(source, new))
+    return call.json({})
+
+
+async def delete(call: Call) -> StreamResponse:
+    """DELETE /api/delete: refused while the model runs."""
+    name = model_name(await call.read_json())
+    await ensure_not_running(call, name)
+    await on_shelf(call, lambda shelf: "".join(shelf.remove(name).untagged))
+    return call.json({})
+
+
+async def create(call: Call) -> StreamResponse:
+    """POST /api/create, and the uploads for it: refused."""
+    del call
+    raise Unsupported(
+        "models are not made over this API",
+        hint="`mrpack package` makes one, `--from MODEL --set` changes it",
+    )
+
+
+def _silent(_event: object) -> None:
+    """The progress of those who do not watch."""

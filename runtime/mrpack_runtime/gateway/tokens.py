@@ -1,0 +1,115 @@
+"""Tokens of texts and chats, asked of the engine that serves the model."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from mrpack.errors import Unsupported
+from mrpack_runtime.gateway.bodies import encode, get_model, screen
+from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.gateway.proxy import lease, openai_error
+from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd
+from mrpack_runtime.protocols.anthropic.request import parse_prompt
+from mrpack_runtime.protocols.tokens import (
+    TOKEN_ROUTES,
+    Ask,
+    TokenRoutes,
+    parse_detokenize,
+    parse_tokenize,
+    templated,
+    text_answer,
+    token_answer,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.web import StreamResponse
+
+    from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.pool import Lease
+
+_ANSWER_LIMIT: Final = 64 * 1024 * 1024
+
+
+async def tokenize(call: Call) -> StreamResponse:
+    """POST …/tokenize: of `prompt`, or of `messages` in the model's template."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    return call.json(await _tokens(call, parse_tokenize(body)))
+
+
+async def detokenize(call: Call) -> StreamResponse:
+    """POST …/detokenize: the text of `tokens`."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    tokens = parse_detokenize(body)
+    async with lease(call) as found:
+        routes = _routes(call)
+        answer = await _ask(found, routes.detokenize(tokens))
+        return call.json(text_answer(call.model, routes, answer))
+
+
+async def count_tokens(call: Call) -> StreamResponse:
+    """POST …/messages/count_tokens: of a request for one of Anthropic's messages."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    prompt = parse_prompt(body)
+    kept: dict[str, Any] = {
+        name: prompt[name] for name in ("messages", "tools", "chat_template_kwargs") if name in prompt
+    }
+    found = await _tokens(call, kept)
+    return call.json({"input_tokens": found["count"]})
+
+
+async def _tokens(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    screen(body)
+    async with lease(call) as found:
+        routes = _routes(call)
+        body["model"] = found.served_name
+        if "messages" in body and routes.template is not None:
+            body = templated(body, await _ask(found, routes.template(body)))
+        return token_answer(call.model, await _ask(found, routes.tokenize(body)))
+
+
+def _routes(call: Call) -> TokenRoutes:
+    routes = TOKEN_ROUTES.get(call.engine)
+    if routes is None:
+        raise Unsupported(f"{call.engine} does not tell tokens")
+    return routes
+
+
+async def _ask(found: Lease, ask: Ask) -> Any:
+    """The engine's answer. Raises RequestRefused, Unsupported, BrokenAnswer."""
+    if found.quirks is None:
+        return _read(*await _post(found, ask.path, ask.body))
+    exchange = found.quirks.begin(ask.path, ask.body)
+    async with found.turn if found.quirks.serial else nullcontext():
+        status, content = await _post(found, exchange.path, exchange.body)
+    answer = _read(status, content)
+    return exchange.answer(status, answer)[1]
+
+
+async def _post(found: Lease, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+    try:
+        answer = await found.upstream.post(path, encode(body))
+        try:
+            return answer.head.status, await answer.read_all(_ANSWER_LIMIT)
+        finally:
+            found.upstream.finish(answer)
+    except EarlyEnd as error:
+        raise await found.blame(error) from error
+
+
+def _read(status: int, content: bytes) -> Any:
+    if status >= 400:
+        message = openai_error(status, content)["error"]["message"]
+        if status in {404, 501}:
+            raise Unsupported(f"this engine cannot do that: {message}")
+        if status < 500:
+            raise RequestRefused(message)
+        raise BrokenAnswer(f"the engine failed: {message}")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BrokenAnswer("the engine answered with something that is not JSON") from error

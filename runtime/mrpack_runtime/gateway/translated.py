@@ -1,0 +1,85 @@
+"""Inference in other words than OpenAI's chat: messages, responses, rerank and score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mrpack.errors import NotFound
+from mrpack_runtime.gateway.bodies import get_model
+from mrpack_runtime.gateway.proxy import infer_as
+from mrpack_runtime.protocols.anthropic.request import parse_message_request
+from mrpack_runtime.protocols.reranking import parse_rerank, parse_score
+from mrpack_runtime.protocols.responses.request import parse_response_request
+
+if TYPE_CHECKING:
+    from aiohttp.web import StreamResponse
+
+    from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.protocols.responses.history import Turn
+
+
+class ResponseNotFound(NotFound):
+    """No such response, or not any more: they are kept in memory."""
+
+    code = "response_not_found"
+
+
+async def messages(call: Call) -> StreamResponse:
+    """POST …/messages: Anthropic's, by any engine."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    return await infer_as(call, parse_message_request(body))
+
+
+async def create_response(call: Call) -> StreamResponse:
+    """POST …/responses: OpenAI's newer API, by any engine."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    return await infer_as(call, parse_response_request(body, call.gateway.history))
+
+
+async def show_response(call: Call) -> StreamResponse:
+    """GET …/responses/{id}: one that was stored."""
+    return call.json(_turn(call).response)
+
+
+async def input_items(call: Call) -> StreamResponse:
+    """GET …/responses/{id}/input_items: what was asked, the last first unless `order=asc`."""
+    turn = _turn(call)
+    before = turn.before.conversation() if turn.before is not None else []
+    items = [{"id": f"{turn.response['id']}_{i}", **item} for i, item in enumerate((*before, *turn.input))]
+    if call.request.query.get("order") != "asc":
+        items.reverse()
+    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
+    return call.json({"object": "list", "data": items, "has_more": False, **ends})
+
+
+async def delete_response(call: Call) -> StreamResponse:
+    """DELETE …/responses/{id}."""
+    name = call.match.name
+    if not call.gateway.history.delete(name):
+        raise ResponseNotFound(f"no response with id {name[:80]!r}")
+    return call.json({"id": name, "object": "response.deleted", "deleted": True})
+
+
+def _turn(call: Call) -> Turn:
+    turn = call.gateway.history.find(call.match.name)
+    if turn is None:
+        raise ResponseNotFound(
+            f"no response with id {call.match.name[:80]!r}", hint="they are kept in memory, for a while"
+        )
+    return turn
+
+
+async def rerank(call: Call) -> StreamResponse:
+    """POST …/rerank: documents by what they have to do with a query."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    return await infer_as(call, parse_rerank(body))
+
+
+async def score(call: Call) -> StreamResponse:
+    """POST …/score: how much two texts have to do with each other."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    return await infer_as(call, parse_score(body))

@@ -1,0 +1,1 @@
+"""Anthropic's messages in front of OpenAI's chat."""

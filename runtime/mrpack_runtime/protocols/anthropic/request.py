@@ -1,0 +1,216 @@
+"""A request for a message, as Anthropic's clients write it, in OpenAI's words.
+
+Source: Anthropic's Messages API, version 2023-06-01.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mrpack.errors import Unsupported
+from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
+from mrpack_runtime.protocols.anthropic.answer import MessageAnswer
+from mrpack_runtime.protocols.chat import function_call, function_tool, only_tool, schema_format
+from mrpack_runtime.protocols.fields import (
+    as_object,
+    as_objects,
+    as_switch,
+    as_text,
+    as_texts,
+    as_whole,
+    as_word,
+)
+
+# All that neither list names goes to the engine as it is.
+_TRANSLATED: Final = frozenset(
+    {"model", "messages", "system", "max_tokens", "stop_sequences", "tools", "tool_choice", "thinking"}
+    | {"output_config", "output_format"}
+)
+# About Anthropic's own service: who asks, where it is computed, what it costs.
+_IGNORED: Final = frozenset({"metadata", "service_tier", "container", "inference_geo", "context_management"})
+_TOOL_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def parse_message_request(body: JsonObject) -> Asked:
+    """Raises RequestRefused and Unsupported."""
+    stop = as_texts(body.get("stop_sequences") or [], "stop_sequences")
+    chat = parse_prompt(body)
+    chat["max_tokens"] = as_whole(body.get("max_tokens"), "max_tokens", least=1)
+    if stop:
+        chat["stop"] = stop
+    if body.get("stream"):
+        chat["stream"] = as_switch(body["stream"], "stream")
+        chat["stream_options"] = {"include_usage": True}
+    return Asked(
+        body=chat,
+        answering=lambda served: MessageAnswer(served.model, stop),
+        framing=NAMED_EVENTS,
+        ignored=tuple(sorted(_IGNORED.intersection(body))),
+    )
+
+
+def parse_prompt(body: JsonObject) -> JsonObject:
+    """All that makes the prompt: messages, tools, and how to think; the same for counting tokens."""
+    chat = {name: value for name, value in body.items() if name not in _TRANSLATED | _IGNORED}
+    messages = as_objects(body.get("messages"), "messages")
+    if not messages:
+        raise RequestRefused("messages: at least one is needed", param="messages")
+    chat["messages"] = _system(body.get("system"))
+    for i, message in enumerate(messages):
+        chat["messages"] += _message(message, f"messages[{i}]")
+    if body.get("tools"):
+        tools = as_objects(body["tools"], "tools")
+        chat["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+    if body.get("tool_choice") is not None:
+        choice = as_object(body["tool_choice"], "tool_choice")
+        chat |= _tool_choice(choice, chat.get("tools", []))
+    if body.get("thinking") is not None:
+        kind = as_object(body["thinking"], "thinking").get("type")
+        chat["chat_template_kwargs"] = {"enable_thinking": kind != "disabled"}
+    if wanted := _output_format(body):
+        chat["response_format"] = wanted
+    return chat
+
+
+def _system(value: Any) -> list[JsonObject]:
+    if not value:
+        return []
+    if isinstance(value, str):
+        return [{"role": "system", "content": value}]
+    texts = [as_text(block.get("text"), "system.text") for block in as_objects(value, "system")]
+    return [{"role": "system", "content": "\n\n".join(texts)}]
+
+
+def _message(message: JsonObject, where: str) -> list[JsonObject]:
+    role = as_word(message.get("role"), f"{where}.role", ("user", "assistant", "system"))
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"role": role, "content": content}]
+    blocks = as_objects(content, f"{where}.content")
+    if role == "assistant":
+        return [_assistant(blocks, f"{where}.content")]
+    return _user(blocks, role, f"{where}.content")
+
+
+def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls = []
+    for i, block in enumerate(blocks):
+        place = f"{where}[{i}]"
+        match block.get("type"):
+            case "text":
+                texts.append(as_text(block.get("text"), f"{place}.text"))
+            case "thinking":
+                thoughts.append(as_text(block.get("thinking"), f"{place}.thinking"))
+            case "redacted_thinking":
+                pass
+            case "tool_use":
+                arguments = json.dumps(
+                    as_object(block.get("input", {}), f"{place}.input"), ensure_ascii=False
+                )
+                name = as_text(block.get("name"), f"{place}.name")
+                calls.append(function_call(as_text(block.get("id"), f"{place}.id"), name, arguments))
+            case kind:
+                raise _unknown(kind, place)
+    message: JsonObject = {"role": "assistant", "content": "".join(texts)}
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _user(blocks: list[JsonObject], role: str, where: str) -> list[JsonObject]:
+    """Results of tools are messages of their own and come first, as they have to."""
+    results: list[JsonObject] = []
+    parts: list[JsonObject] = []
+    for i, block in enumerate(blocks):
+        if block.get("type") == "tool_result":
+            text, media = _tool_result(block, f"{where}[{i}]")
+            call = as_text(block.get("tool_use_id"), f"{where}[{i}].tool_use_id")
+            results.append({"role": "tool", "tool_call_id": call, "content": text})
+            parts += media
+        else:
+            parts.append(_part(block, f"{where}[{i}]"))
+    if not parts:
+        return results
+    if all(part["type"] == "text" for part in parts):
+        return [*results, {"role": role, "content": "\n".join(part["text"] for part in parts)}]
+    return [*results, {"role": role, "content": parts}]
+
+
+def _tool_result(block: JsonObject, where: str) -> tuple[str, list[JsonObject]]:
+    """Its text, and its images, which no message of a tool may hold."""
+    content = block.get("content", "")
+    if isinstance(content, str):
+        text, media = content, []
+    else:
+        parts = [_part(part, f"{where}.content") for part in as_objects(content, f"{where}.content")]
+        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+        media = [part for part in parts if part["type"] != "text"]
+    return (f"Error: {text}" if block.get("is_error") is True else text), media
+
+
+def _part(block: JsonObject, where: str) -> JsonObject:
+    match block.get("type"):
+        case "text":
+            return {"type": "text", "text": as_text(block.get("text"), f"{where}.text")}
+        case "image":
+            return {"type": "image_url", "image_url": {"url": _data_url(block, f"{where}.source")}}
+        case "document":
+            source = as_object(block.get("source"), f"{where}.source")
+            if source.get("type") != "text":
+                raise Unsupported(f"{where}: documents come as text here")
+            return {"type": "text", "text": as_text(source.get("data"), f"{where}.source.data")}
+        case kind:
+            raise _unknown(kind, where)
+
+
+def _data_url(block: JsonObject, where: str) -> str:
+    source = as_object(block.get("source"), where)
+    if source.get("type") != "base64":
+        raise RequestRefused(
+            "images must come in the request, as base64; nothing is fetched", param=f"{where}.type"
+        )
+    media_type = as_text(source.get("media_type"), f"{where}.media_type")
+    return f"data:{media_type};base64,{as_text(source.get('data'), f'{where}.data')}"
+
+
+def _tool(tool: JsonObject, where: str) -> JsonObject:
+    if tool.get("type") not in (None, "custom"):
+        raise Unsupported(f"{where}: no tool of type {str(tool['type'])[:60]!r} runs here")
+    name = as_text(tool.get("name"), f"{where}.name")
+    schema = as_object(tool.get("input_schema"), f"{where}.input_schema")
+    return function_tool(name, tool.get("description"), schema, strict=tool.get("strict"))
+
+
+def _tool_choice(choice: JsonObject, tools: list[JsonObject]) -> JsonObject:
+    kind = as_word(choice.get("type"), "tool_choice.type", (*_TOOL_CHOICES, "tool"))
+    chat: JsonObject = {}
+    if kind == "tool":
+        chat |= only_tool(tools, as_text(choice.get("name"), "tool_choice.name"))
+    else:
+        chat["tool_choice"] = _TOOL_CHOICES[kind]
+    if choice.get("disable_parallel_tool_use") is True:
+        chat["parallel_tool_calls"] = False
+    return chat
+
+
+def _output_format(body: JsonObject) -> JsonObject | None:
+    config = body.get("output_config")
+    wanted = as_object(config, "output_config").get("format") if config is not None else None
+    wanted = wanted or body.get("output_format")
+    if wanted is None:
+        return None
+    wanted = as_object(wanted, "output_config.format")
+    if wanted.get("type") != "json_schema":
+        raise RequestRefused("the type must be json_schema", param="output_config.format.type")
+    return schema_format("answer", as_object(wanted.get("schema"), "output_config.format.schema"))
+
+
+def _unknown(kind: Any, where: str) -> Unsupported:
+    return Unsupported(f"{where}: blocks of type {str(kind)[:60]!r} are not understood")

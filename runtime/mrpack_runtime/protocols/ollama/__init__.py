@@ -1,0 +1,1 @@
+"""Ollama's API in front of OpenAI's chat, completions and embeddings."""

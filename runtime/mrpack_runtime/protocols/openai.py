@@ -1,0 +1,204 @@
+"""What OpenAI's requests may hold, checked before an engine sees them: engines disagree on what is wrong.
+
+llama-server overlooks `"stop": 7`, fails with 500 at tools that are none and wraps tokens around; vLLM takes
+`"stream": "yes"`. Fields that are not listed here go to the engine, and so do limits of one model.
+Source: OpenAI's API reference; wider where engines of ours have a use for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mrpack.model.overrides import BY_KEY
+from mrpack.model.overrides.kinds import Choice, Kind, Switch, Whole
+from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.protocols import CHAT, JsonObject
+from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_text, as_word
+
+COMPLETION: Final = "/v1/completions"
+EMBEDDING: Final = "/v1/embeddings"
+# OpenAI takes 4, as vLLM does; chats with many names send more to llama.cpp.
+_STOPS: Final = 64
+# OpenAI's own limit.
+_CHOICES: Final = 128
+_TOP_LOGPROBS: Final = 20
+_FORMATS: Final = ("text", "json_object", "json_schema", "structural_tag")
+_TOOL_CHOICES: Final = ("none", "auto", "required")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`check` raises RequestRefused with the name it is given; null, as good as absent, never gets there.
+
+    `schema` is JSON Schema for what `check` takes, but for what no schema can say.
+    """
+
+    check: Callable[[Any, str], object]
+    schema: JsonObject
+
+
+def _of(kind: Kind) -> Field:
+    def check(value: Any, name: str) -> None:
+        if wanted := kind.refusal(value):
+            raise RequestRefused(f"{name} must be {wanted}", param=name)
+
+    return Field(check, kind.schema())
+
+
+def _check_stop(value: Any, name: str) -> None:
+    texts = as_list([value] if isinstance(value, str) else value, name)
+    if len(texts) > _STOPS:
+        raise RequestRefused(f"{name}: at most {_STOPS} texts", param=name)
+    if not all(as_text(text, f"{name}[{i}]") for i, text in enumerate(texts)):
+        raise RequestRefused(f"{name} must not be empty", param=name)
+
+
+def _check_messages(value: Any, name: str) -> None:
+    messages = as_objects(value, name)
+    if not messages:
+        raise RequestRefused(f"{name}: at least one is needed", param=name)
+    for i, message in enumerate(messages):
+        as_text(message.get("role"), f"{name}[{i}].role")
+        _check_content(message.get("content"), f"{name}[{i}].content")
+
+
+def _check_content(value: Any, where: str) -> None:
+    if value is None or isinstance(value, str):
+        return
+    for i, part in enumerate(as_objects(value, where)):
+        place = f"{where}[{i}]"
+        if as_text(part.get("type"), f"{place}.type") == "text":
+            as_text(part.get("text"), f"{place}.text")
+
+
+def _check_tools(value: Any, name: str) -> None:
+    for i, tool in enumerate(as_objects(value, name)):
+        if as_text(tool.get("type"), f"{name}[{i}].type") == "function":
+            function = as_object(tool.get("function"), f"{name}[{i}].function")
+            as_text(function.get("name"), f"{name}[{i}].function.name")
+
+
+def _check_tool_choice(value: Any, name: str) -> None:
+    if not isinstance(value, dict):
+        as_word(value, name, _TOOL_CHOICES)
+
+
+def _check_response_format(value: Any, name: str) -> None:
+    kind = as_word(as_object(value, name).get("type"), f"{name}.type", _FORMATS)
+    if kind == "json_schema":
+        as_object(value.get("json_schema"), f"{name}.json_schema")
+
+
+def _check_logit_bias(value: Any, name: str) -> None:
+    """An object; llama-server takes a list of pairs, too."""
+    if not isinstance(value, list):
+        as_object(value, name)
+
+
+def _check_prompt(value: Any, name: str) -> None:
+    """A text, tokens, or a list of either; llama-server takes an object with pictures, too."""
+    if not isinstance(value, str | dict) and not as_list(value, name):
+        raise RequestRefused(f"{name} must not be empty", param=name)
+
+
+_TEXT: Final[JsonObject] = {"type": "string"}
+_OBJECT: Final[JsonObject] = {"type": "object"}
+_PROMPT: Final = Field(
+    _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": {"type": "string"}}]}
+)
+_MESSAGES: Final = Field(
+    _check_messages,
+    {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["role", "content"],
+            "properties": {"role": _TEXT, "content": {"type": ["string", "null"]}},
+        },
+    },
+)
+# -1: no limit, as llama.cpp's own pages write it.
+_LENGTH: Final = _of(Whole(-1))
+_GENERATION: Final[Mapping[str, Field]] = {
+    **{
+        name: _of(BY_KEY[f"sampling.{name}"].kind)
+        for name in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty")
+    },
+    "max_tokens": _LENGTH,
+    "n": _of(Whole(1, _CHOICES)),
+    "seed": _of(Whole(-(2**63), 2**63 - 1)),
+    "stop": Field(
+        _check_stop,
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "maxItems": _STOPS, "items": {"type": "string", "minLength": 1}},
+            ]
+        },
+    ),
+    "stream": _of(Switch()),
+    "stream_options": Field(as_object, _OBJECT),
+    "logit_bias": Field(_check_logit_bias, {"type": ["object", "array"]}),
+    "response_format": Field(
+        _check_response_format,
+        {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"enum": list(_FORMATS)}, "json_schema": _OBJECT},
+            "if": {"properties": {"type": {"const": "json_schema"}}},
+            "then": {"required": ["json_schema"]},
+        },
+    ),
+}
+FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
+    CHAT: {
+        "messages": _MESSAGES,
+        **_GENERATION,
+        "max_completion_tokens": _LENGTH,
+        "logprobs": _of(Switch()),
+        "top_logprobs": _of(Whole(0, _TOP_LOGPROBS)),
+        "parallel_tool_calls": _of(Switch()),
+        "tool_choice": Field(_check_tool_choice, {"anyOf": [{"enum": list(_TOOL_CHOICES)}, _OBJECT]}),
+        "tools": Field(
+            _check_tools,
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["type", "function"],
+                    "properties": {
+                        "type": {"const": "function"},
+                        "function": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+                    },
+                },
+            },
+        ),
+    },
+    COMPLETION: {"prompt": _PROMPT, **_GENERATION, "echo": _of(Switch())},
+    EMBEDDING: {
+        "input": _PROMPT,
+        "dimensions": _of(Whole(1)),
+        "encoding_format": _of(Choice(("float", "base64"))),
+    },
+}
+"""Of the engines' paths, by field."""
+REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
+    CHAT: ("messages",),
+    COMPLETION: ("prompt",),
+    EMBEDDING: ("input", "messages"),
+}
+"""One of them is needed; the first is OpenAI's."""
+
+
+def check_fields(path: str, body: JsonObject) -> None:
+    """Looks at a request in OpenAI's words for the engine's `path`. Raises RequestRefused."""
+    needed = REQUIRED.get(path, ())
+    if needed and all(body.get(name) is None for name in needed):
+        raise RequestRefused(f"{needed[0]} is required", param=needed[0])
+    fields = FIELDS.get(path, {})
+    for name, value in body.items():
+        if value is not None and (field := fields.get(name)) is not None:
+            field.check(value, name)
