@@ -25,7 +25,7 @@ from tests.integration.conftest import Registry
 from tests.integration.engines import link_engines, made_engines
 from tests.program import PROGRAM, Mrpack, empty_environment
 
-pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.xdist_group("diffusers")]
+pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.xdist_group("torch")]
 
 DEADLINE_S = 240.0
 STEPS = 3

@@ -37,7 +37,8 @@ from tests.integration import engines as real
 from tests.integration.conftest import Registry
 from tests.program import Mrpack
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+# With the other engines that load torch: two at once would take turns on two processors.
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.xdist_group("torch")]
 
 LIMIT_S = 400.0
 CHAT = {"messages": [{"role": "user", "content": "Who are you?"}]}
