@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ from mrpack.content.ports import (
     Composed,
     Fetcher,
     FileBacked,
+    Keeper,
     Mounter,
     NoPartsError,
     PartFetcher,
@@ -72,8 +73,19 @@ def copy(
     """
     with _failing("source", "resolve", source_ref):
         root = source.resolve(source_ref)
-    _copy_document(source, root, target, target_ref, jobs, report, depth=0)
+    with _keeping(target, target_ref or source_ref):
+        _copy_document(source, root, target, target_ref, jobs, report, depth=0)
     return root
+
+
+@contextmanager
+def _keeping(target: Target, name: str) -> Iterator[None]:
+    """What is there counts until something refers to it, whoever collects meanwhile."""
+    with ExitStack() as held:
+        if isinstance(target, Keeper):
+            with _failing("destination", "write to", name):
+                held.enter_context(target.operation())
+        yield
 
 
 def _copy_document(
@@ -114,7 +126,7 @@ def copy_blobs(
     large = deque(blob for blob in ordered if blob.size >= _SMALL)
     small = deque(blob for blob in ordered if blob.size < _SMALL)
     stop = threading.Event()
-    shares = [(large, small)] * min(jobs, len(ordered))
+    shares: list[tuple[deque[Descriptor], ...]] = [(large, small)] * min(jobs, len(ordered))
     shares += [(small,)] * min(2 * (jobs - 1), len(small), _WORKERS_LIMIT - jobs)
 
     def work(share: tuple[deque[Descriptor], ...]) -> None:

@@ -7,6 +7,7 @@ mirror are one `copy` between two of them. Optional abilities are separate Proto
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -150,6 +151,15 @@ class Adopter(Protocol):
 
         Same promises as `push`. Never changes or moves the file.
         """
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A target from which content without a reference may be collected."""
+
+    def operation(self) -> AbstractContextManager[None]:
+        """While it is open, nothing is collected. May be opened within itself; ends with the process."""
         ...
 
 

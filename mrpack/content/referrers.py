@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from mrpack.content.copy import copy, read_document
 from mrpack.content.ports import Fetcher, Referring, Source, Target
 from mrpack.content.progress import Report, silent
-from mrpack.errors import MrpackError, Unsupported
+from mrpack.digest import Digest
+from mrpack.errors import InvalidArtifact, MrpackError, Unsupported
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.mediatypes import INDEXES
@@ -68,6 +69,7 @@ def copy_referrers(
 
     Raises:
         Unsupported: the source does not know such a thing.
+        InvalidArtifact: it lists what belongs to something else.
         TransferError: as `copy`.
     """
     if not isinstance(source, Referring):
@@ -78,9 +80,20 @@ def copy_referrers(
         subjects += document.manifests if isinstance(document, Index) else ()
     carried: dict[str, Descriptor] = {}
     for _ in range(_DEPTH_LIMIT):
+        wanted = frozenset(subject.digest for subject in subjects)
         found = [item for subject in subjects for item in source.referrers(subject)]
         subjects = [item for item in found if str(item.digest) not in carried]
         for item in subjects:
+            _check_subject(source, item, wanted)
             copy(source, str(item.digest), target, None, jobs=jobs, report=report)
             carried[str(item.digest)] = item
     return list(carried.values())
+
+
+def _check_subject(source: Fetcher, referrer: Descriptor, wanted: Container[Digest]) -> None:
+    """A list may name anything. Raises InvalidArtifact: it belongs to something else, or to nothing."""
+    _, document = read_document(source, referrer)
+    if document.subject is None or document.subject.digest not in wanted:
+        raise InvalidArtifact(
+            f"{referrer.digest.short} is listed as belonging to an artifact, and does not say so itself"
+        )

@@ -48,6 +48,14 @@ class _DuplicateKeyError(ValueError):
     pass
 
 
+def _check_surrogates(value: Any) -> None:
+    """Half of a pair, which JSON can spell, can be neither printed nor written: better known now."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate") from None
+
+
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
@@ -69,8 +77,8 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
     """A JSON object from untrusted bytes; `where` names the document in errors, `limit` is in bytes.
 
     Raises:
-        InvalidArtifact: not UTF-8, not JSON, not an object, too large, too many values, duplicate keys, NaN,
-            a number beyond 64 bits, or nested too deeply.
+        InvalidArtifact: not UTF-8 nor fit for it, not JSON, not an object, too large, too many values,
+            duplicate keys, NaN, a number beyond 64 bits, or nested too deeply.
     """
     if len(raw) > limit:
         raise InvalidArtifact(f"{len(raw)} bytes, more than the limit of {limit}", where=where)
@@ -84,6 +92,8 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
             parse_int=_bounded_int,
             parse_float=_finite,
         )
+        if b"\\ud" in raw or b"\\uD" in raw:
+            _check_surrogates(value)
     except _DuplicateKeyError as error:
         raise InvalidArtifact(f"duplicate key {str(error)[:80]!r}", where=where) from None
     except RecursionError:

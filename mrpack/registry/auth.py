@@ -18,6 +18,8 @@ from mrpack.registry.tokens import Scopes, Tokens, TokenService, fetch_token, jo
 from mrpack.registry.transport import Transport
 from mrpack.registry.url import Origin, Url
 
+# Blacking out what is shorter would tell more than it hides.
+_LEAST_SECRET: Final = 6
 # More of a challenge's scope is not asked for; real ones name two repositories at most.
 _SCOPES_LIMIT: Final = 16
 
@@ -92,6 +94,15 @@ class Authorizer:
                     self._methods[repository] = method
                     return header
         return None
+
+    def without_secrets(self, text: str) -> str:
+        """`text` from the registry, fit for a log: what it was shown is blacked out."""
+        with self._lock:
+            shown = [secret for found in self._found.values() if found for secret in found.secrets]
+        for secret in (*shown, *self._tokens.all()):
+            if len(secret.reveal()) >= _LEAST_SECRET:
+                text = text.replace(secret.reveal(), "***")
+        return text
 
     def has_credentials(self, repository: str) -> bool:
         return self._credential(repository) is not None

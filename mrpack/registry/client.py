@@ -97,7 +97,7 @@ class RegistryClient:
             response = self._follow(call, response)
         if response.status in call.success:
             return response
-        raise self._error(call, response, Refusal.read(response, self._clock.now))
+        raise self._error(call, response, self._refusal(response))
 
     def _authorized(self, call: Call) -> Response:
         url = call.path if isinstance(call.path, Url) else Url(self.origin, call.path)
@@ -109,7 +109,7 @@ class RegistryClient:
             if response.status != 401 or not own:
                 return response
             challenges = response.all_headers("WWW-Authenticate")
-            refusal = Refusal.read(response, self._clock.now)
+            refusal = self._refusal(response)
             header = self.authorizer.answer(challenges, call.repository, scopes, header, response.reach)
             if header is None:
                 raise self._error(call, response, refusal)
@@ -151,6 +151,11 @@ class RegistryClient:
         raise RegistryUnavailable(
             f"{call.doing}: {self.registry} redirects more than {_REDIRECT_LIMIT} times"
         )
+
+    def _refusal(self, response: Response) -> Refusal:
+        """Some registries, and worse ones, repeat what they were shown."""
+        refusal = Refusal.read(response, self._clock.now)
+        return replace(refusal, words=self.authorizer.without_secrets(refusal.words))
 
     def _error(self, call: Call, response: Response, refusal: Refusal) -> MrpackError:
         where = self.registry

@@ -34,6 +34,14 @@ class Credential:
         pair = f"{self.username}:{self.password.reveal()}".encode()
         return Secret("Basic " + base64.b64encode(pair).decode("ascii"))
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Every form in which somebody could repeat it."""
+        basic = self.basic
+        encoded = Secret(basic.reveal().removeprefix("Basic ")) if basic else NO_SECRET
+        found = (self.password, encoded, self.identity_token, self.registry_token)
+        return tuple(secret for secret in found if secret)
+
 
 class CredentialSource(Protocol):
     def get(self, registry: str, repository: str) -> Credential | None:

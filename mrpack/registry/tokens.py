@@ -88,6 +88,10 @@ class Tokens:
             self._kept = {key: kept for key, kept in self._kept.items() if kept.until_s > now}
             self._kept[service, scopes] = _Kept(token, now + life_s - min(_MARGIN_S, life_s / 5))
 
+    def all(self) -> list[Secret]:
+        with self._lock:
+            return [kept.token for kept in self._kept.values()]
+
     def drop(self, token: Secret) -> None:
         """It was refused."""
         with self._lock:

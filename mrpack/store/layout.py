@@ -187,6 +187,15 @@ class OciLayout:
         return find_referrers(self, self.entries, subject, artifact_type)
 
     def tag(self, descriptor: Descriptor, ref: str) -> None:
+        """Raises IntegrityError when `ref` ends in the digest of something else."""
+        named = ref.rpartition("@")[2] if "@" in ref else str(descriptor.digest)
+        if named != str(descriptor.digest):
+            raise IntegrityError(
+                f"{descriptor.digest} cannot be called {ref}",
+                expected=named,
+                actual=str(descriptor.digest),
+                hint="leave the digest out of the name",
+            )
         if not self.exists(descriptor):
             raise NotFound(f"no manifest {descriptor.digest} in {self.root}")
         entry = descriptor.plain().with_annotations({REF_NAME: ref})

@@ -15,6 +15,7 @@ from mrpack.errors import InvalidArtifact, Unsupported, UsageError, from_os_erro
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.mediatypes import OCI_EMPTY
+from mrpack.readable import open_file
 from mrpack.store.blobs import FileSource
 from mrpack.targets import open_existing, open_source
 from mrpack.workspace import Access, Workspace
@@ -73,6 +74,7 @@ def attach(
     Raises:
         UsageError: `artifact_type` is no media type.
         NotFound: no such artifact or file.
+        InvalidArtifact: not a regular file.
         Unsupported: a place that nothing can be added to.
     """
     kind, slash, rest = artifact_type.partition("/")
@@ -80,6 +82,8 @@ def attach(
         raise UsageError(
             f"not a media type: {artifact_type!r}", hint="write one such as application/spdx+json"
         )
+    for file in files:
+        open_file(file)
     place = open_existing(workspace, reference, access)
     subject = place.target.resolve(place.ref)
     layers = [_push_file(place.target, file, artifact_type) for file in files]

@@ -183,7 +183,15 @@ def test_the_example_of_the_settings_page_sets_everything(tmp_path: Path) -> Non
     for field in fields(RegistryRules):
         rules = [getattr(rule, field.name) for rule in settings.registries.values()]
         assert any(value != getattr(RegistryRules(), field.name) for value in rules), field.name
-    assert set(tomllib.loads(block)) == {"home", "jobs", "limit_rate", "defaults", "indexes", "registries"}
+    assert set(tomllib.loads(block)) == {
+        "home",
+        "jobs",
+        "limit_rate",
+        "defaults",
+        "engines",
+        "indexes",
+        "registries",
+    }
 
 
 def test_the_workflow_of_the_readme_is_the_one_in_examples() -> None:

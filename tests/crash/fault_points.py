@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash.kill_points import check_aftermath
-from tests.crash.strace import Traced, Tracer, inject
-from tests.crash.world import Operation, World, arguments_of, open_world
-from tests.crash.zygote import Zygote
+from tests.crash.reporting import tell
+from tests.crash.strace import Traced, Tracer, inject_everywhere
+from tests.crash.world import Operation, World, open_world
+from tests.crash.zygote import Running, Zygote
 
 # How each kind of call fails in the wild.
 FAILURES = {
@@ -37,6 +38,7 @@ FAILURES = {
     "flock": ("EIO", "ENOLCK"),
     "ftruncate": ("EIO",),
     "copy_file_range": ("EIO", "ENOSPC"),
+    "splice": ("EIO", "ENOSPC"),
 }
 # HostRefused; and where the operation can do without, or does it in another way, it succeeds.
 _EXPECTED = {0, 8}
@@ -46,20 +48,17 @@ _FSYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<([^>]*)>\)")
 def fail_everywhere(
     world: World, zygote: Zygote, operation: Operation, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    for call, errors in FAILURES.items():
-        for error in errors:
-            number = first
-            while True:
-                world.reset(operation.start)
-                running = zygote.begin(arguments_of(operation))
-                traced = inject(running, world.folder / "strace.log", call, number, f"error={error}")
-                if not traced.injected:
-                    break
-                if str(world.home) in traced.injected:
-                    point = f"{operation.name}: {call} {number} {error}"
-                    problems = [*_check_end(traced), *_check_syncs(world, zygote, operation, traced)]
-                    yield point, problems + check_aftermath(world, zygote, operation)
-                number += every
+    """The point of each failure and what it broke, of calls that touch the store."""
+
+    def begin() -> Running:
+        world.reset(operation.start)
+        return operation.begin(zygote)
+
+    failures = [(call, f"error={error}") for call, errors in FAILURES.items() for error in errors]
+    for point, traced in inject_everywhere(begin, world.log, failures, every=every, first=first):
+        if str(world.home) in traced.injected:
+            problems = [*_check_end(traced), *_check_syncs(world, zygote, operation, traced)]
+            yield f"{operation.name}: {point}", problems + check_aftermath(world, zygote, operation)
 
 
 def _check_end(traced: Traced) -> Iterator[str]:
@@ -78,8 +77,8 @@ def _check_syncs(world: World, zygote: Zygote, operation: Operation, failed: Tra
         return
     logs = [failed.log]
     if failed.ended.code:
-        running = zygote.begin(arguments_of(operation))
-        logs.append(Tracer(running, world.folder / "strace.log", "-e", "trace=fsync,fdatasync").wait().log)
+        running = operation.begin(zygote)
+        logs.append(Tracer(running, world.log, "-e", "trace=fsync,fdatasync").wait().log)
     if sum(_FSYNC.findall(log).count(synced[1]) for log in logs) > 1:
         yield f"{synced[1]} was synced again after its sync had failed"
 
@@ -89,20 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--operation", action="append", help="default: all")
     parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args(arguments)
-    points = failures = 0
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
-        for name, operation in world.operations().items():
-            if options.operation and name not in options.operation:
-                continue
-            begun = points
-            for point, problems in fail_everywhere(world, zygote, operation, every=options.every):
-                points += 1
-                failures += bool(problems)
-                for problem in problems:
-                    print(f"{point}: {problem}", flush=True)
-            print(f"{name}: {points - begun} injected failures", flush=True)
-    print(f"{points} injected failures, {failures} with problems")
-    return 1 if failures else 0
+        runs = {
+            name: fail_everywhere(world, zygote, operation, every=options.every)
+            for name, operation in world.operations().items()
+        }
+        return tell(runs, options.operation, "injected failures")
 
 
 if __name__ == "__main__":

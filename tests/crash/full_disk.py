@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.crash import invariants
 from tests.crash.namespace import mount, run_inside, unmount
-from tests.crash.world import LARGE, Operation, World, arguments_of, open_world
+from tests.crash.world import LARGE, QUIET, Operation, World, open_world
 from tests.crash.zygote import Ended, Zygote
 
 LEVELS = 20
@@ -56,7 +56,9 @@ def fill_disks(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]]]:
         for level in range(LEVELS):
             limit = _LINE + _ENOUGH * level // (LEVELS - 1)
             filler = _start(world, f"size={_DISK}")
-            running = zygote.begin(arguments_of(operation), limit, function="tests.crash.full_disk:limited")
+            running = zygote.begin(
+                [*operation.arguments, *QUIET], limit, function="tests.crash.full_disk:limited"
+            )
             problems = list(_check_failed(world, operation, running.wait()))
             yield f"{operation.name}, files of {limit} bytes", [*problems, *_repeat(world, zygote, operation)]
     filler = _start(world, f"size={_DISK}")
@@ -90,7 +92,7 @@ def _use_up(filler: Path, free: int) -> None:
 
 
 def _check(world: World, zygote: Zygote, operation: Operation, filler: Path) -> Iterator[str]:
-    yield from _check_failed(world, operation, zygote.mrpack(*arguments_of(operation)))
+    yield from _check_failed(world, operation, operation.begin(zygote).wait())
     for path in list(filler.iterdir()):
         path.unlink()
     yield from _repeat(world, zygote, operation)
@@ -114,7 +116,7 @@ def _check_failed(world: World, operation: Operation, ended: Ended) -> Iterator[
 
 
 def _repeat(world: World, zygote: Zygote, operation: Operation) -> Iterator[str]:
-    again = zygote.mrpack(*arguments_of(operation))
+    again = operation.begin(zygote).wait()
     if again.code != 0:
         yield f"a repetition with enough space fails: {again}"
     yield from invariants.check_store(world.home)

@@ -8,93 +8,116 @@ One is stopped at its Nth system call, the other runs until it ends or waits for
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.strace import CALLS, stop_at
-from tests.crash.world import Operation, World, arguments_of, environment_of, open_world
-from tests.crash.zygote import Zygote
+from tests.crash.reporting import tell
+from tests.crash.strace import CALLS, calls_of, stop_at
+from tests.crash.world import Operation, World, environment_of, open_world
+from tests.crash.zygote import Ended, Zygote
 
-_OLD, _GONE, _ALIAS = (f"docker.io/team/{name}:v1" for name in ("old", "gone", "alias"))
-# Refused because of the other, which is fine for gc; not found, for `tag` after `rm`.
+_OLD, _GONE, _ALIAS, _WARM, _COPIED = (
+    f"docker.io/team/{name}:v1" for name in ("old", "gone", "alias", "warm", "copied")
+)
+# Refused because of the other, which is fine for gc; not found, for who wants what `rm` has removed.
 _BUSY, _NOT_FOUND = 8, 3
 
 
-def writers(world: World) -> dict[str, tuple[Operation, frozenset[int]]]:
-    """Each with the exit codes it may have. `package` counts on blobs that gc is about to remove."""
-    gone = str(world.model("gone"))
-    return {
-        "pull": (
-            Operation("pull", ("pull", world.remote), "used", frozenset({world.remote})),
-            frozenset({0}),
-        ),
-        "package": (
-            Operation("package", ("package", gone, _GONE), "used", frozenset({_GONE})),
-            frozenset({0}),
-        ),
-        "tag": (
-            Operation("tag", ("tag", _OLD, _ALIAS), "used", frozenset({_ALIAS})),
-            frozenset({0, _NOT_FOUND}),
-        ),
-    }
+@dataclass(frozen=True)
+class Party:
+    """One of two that meet, and the exit codes it may have. What it ends with has its names afterwards."""
+
+    operation: Operation
+    codes: frozenset[int] = frozenset({0})
+
+    @property
+    def name(self) -> str:
+        return self.operation.name
 
 
-def removers() -> dict[str, Operation]:
-    return {
-        "gc": Operation("gc", ("gc",), "used", frozenset()),
-        "rm": Operation("rm", ("rm", _OLD), "used", frozenset()),
-    }
+def _party(name: str, *arguments: str, end: str = "", or_else: int = 0) -> Party:
+    names = frozenset({end} if end else ())
+    return Party(Operation(name, arguments, "used", names), frozenset({0, or_else}))
+
+
+def writers(world: World) -> dict[str, Party]:
+    """Several count on blobs of `gone`, which gc is about to remove."""
+    gone, setting = str(world.model("gone")), ("--set", "sampling.temperature=0.5")
+    copied = f"oci:{world.home}/store:{_COPIED}"
+    found = (
+        _party("pull", "pull", world.remote, end=world.remote),
+        _party("pull of shared blobs", "pull", world.shared, end=world.shared),
+        _party("package", "package", gone, _GONE, end=_GONE),
+        _party("set", "package", "--from", _OLD, _WARM, *setting, end=_WARM, or_else=_NOT_FOUND),
+        _party("import", "import", str(world.archive), end=_GONE),
+        _party("copy", "copy", world.layout, copied, end=_COPIED),
+        _party("tag", "tag", _OLD, _ALIAS, end=_ALIAS, or_else=_NOT_FOUND),
+        _party("push", "push", _OLD, f"{world.registry}/team/pushed:v1", or_else=_NOT_FOUND),
+    )
+    return {party.name: party for party in found}
+
+
+def removers() -> dict[str, Party]:
+    found = (
+        _party("gc", "gc", or_else=_BUSY),
+        _party("rm", "rm", _OLD, or_else=_BUSY),
+        _party("repair", "repair", or_else=_BUSY),
+    )
+    return {party.name: party for party in found}
+
+
+def meetings(world: World) -> Iterator[tuple[Party, Party]]:
+    """Who is stopped, and for whom: every writer and every remover, either way, and writers of one thing."""
+    writing = writers(world)
+    for writer in writing.values():
+        for remover in removers().values():
+            yield writer, remover
+            yield remover, writer
+    twin = _party("twin", "pull", world.remote, end=world.remote)
+    yield writing["pull"], twin
+    yield writing["import"], writing["package"]
+    yield writing["package"], writing["import"]
+    yield writing["pull of shared blobs"], writing["copy"]
 
 
 def interleave(
     world: World, zygotes: tuple[Zygote, Zygote], *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
     """Which stopped where for which, and what was wrong then."""
-    for writer, allowed in writers(world).values():
-        for remover in removers().values():
-            yield from _everywhere(world, zygotes, writer, remover, allowed, every, first)
-            yield from _everywhere(world, zygotes[::-1], remover, writer, allowed, every, first)
-
-
-def _everywhere(
-    world: World,
-    zygotes: Sequence[Zygote],
-    stopped: Operation,
-    other: Operation,
-    allowed: frozenset[int],
-    every: int,
-    first: int,
-) -> Iterator[tuple[str, list[str]]]:
-    for call in CALLS:
-        number = first
-        while True:
+    present: dict[str, frozenset[str]] = {}
+    for stopped, other in meetings(world):
+        if stopped.name not in present:
             world.reset("used")
-            running = zygotes[0].begin(arguments_of(stopped))
-            tracer = stop_at(running, world.folder / "strace.log", call, number)
-            if tracer is None:
-                break
-            beside = zygotes[1].begin(arguments_of(other)).go()
-            beside.settle()
-            os.kill(running.pid, signal.SIGCONT)
-            codes = {stopped.name: tracer.wait().ended.code, other.name: beside.wait().code}
-            point = f"{stopped.name} stopped at {call} {number} for {other.name}"
-            yield point, list(_check(world, codes, stopped.end | other.end, allowed))
-            number += every
+            present[stopped.name] = calls_of(stopped.operation.begin(zygotes[0]), world.log)
+        for call in CALLS:
+            for number in itertools.count(first, every) if call in present[stopped.name] else ():
+                world.reset("used")
+                running = stopped.operation.begin(zygotes[0])
+                tracer = stop_at(running, world.log, call, number)
+                if tracer is None:
+                    break
+                beside = other.operation.begin(zygotes[1]).go()
+                beside.settle()
+                os.kill(running.pid, signal.SIGCONT)
+                ended = {stopped: tracer.wait().ended, other: beside.wait()}
+                point = f"{stopped.name} stopped at {call} {number} for {other.name}"
+                yield point, list(_check(world, ended))
 
 
-def _check(
-    world: World, codes: dict[str, int], wanted: frozenset[str], allowed: frozenset[int]
-) -> Iterator[str]:
-    for name, code in codes.items():
-        if code not in (allowed if name not in removers() else {0, _BUSY}):
-            yield f"{name} ended with {code}"
-    if 0 in (code for name, code in codes.items() if name not in removers()):
-        yield from (f"{name} is lost" for name in wanted - set(invariants.tags(world.home)))
+def _check(world: World, ended: Mapping[Party, Ended]) -> Iterator[str]:
+    names = invariants.tags(world.home)
+    for party, result in ended.items():
+        if result.code not in party.codes:
+            yield f"{party.name} ended with {result.code}: {result.err[-500:]}"
+        if result.code == 0:
+            yield from (f"{name} is lost" for name in party.operation.end - set(names))
     yield from invariants.check_store(world.home)
 
 
@@ -102,19 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args(arguments)
-    points = failures = 0
     with (
         tempfile.TemporaryDirectory() as folder,
         open_world(Path(folder)) as (world, zygote, _registry),
         Zygote(Path(folder) / "beside", environment_of(world), one_thread=True) as beside,
     ):
-        for point, problems in interleave(world, (zygote, beside), every=options.every):
-            points += 1
-            failures += bool(problems)
-            for problem in problems:
-                print(f"{point}: {problem}", flush=True)
-    print(f"{points} interleavings, {failures} with problems")
-    return 1 if failures else 0
+        runs = {"all": interleave(world, (zygote, beside), every=options.every)}
+        return tell(runs, None, "interleavings")
 
 
 if __name__ == "__main__":

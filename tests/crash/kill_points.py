@@ -13,25 +13,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.strace import CALLS, inject
-from tests.crash.world import Operation, World, arguments_of, open_world
-from tests.crash.zygote import Zygote
+from tests.crash.reporting import tell
+from tests.crash.strace import CALLS, inject_everywhere
+from tests.crash.world import Operation, World, open_world
+from tests.crash.zygote import Running, Zygote
+
+_KILLS = [(call, "signal=KILL") for call in CALLS]
 
 
 def kill_everywhere(
     world: World, zygote: Zygote, operation: Operation, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
     """The point of each kill and what it broke: every so many of each kind of call, from the `first` on."""
-    for call in CALLS:
-        number = first
-        while True:
-            world.reset(operation.start)
-            running = zygote.begin(arguments_of(operation))
-            traced = inject(running, world.folder / "strace.log", call, number, "signal=KILL")
-            if not traced.was_killed:
-                break
-            yield f"{operation.name}: {call} {number}", check_aftermath(world, zygote, operation)
-            number += every
+
+    def begin() -> Running:
+        world.reset(operation.start)
+        return operation.begin(zygote)
+
+    for point, _ in inject_everywhere(begin, world.log, _KILLS, every=every, first=first):
+        yield f"{operation.name}: {point}", check_aftermath(world, zygote, operation)
 
 
 def kill_repair(
@@ -39,26 +39,18 @@ def kill_repair(
 ) -> Iterator[tuple[str, list[str]]]:
     """The same for the operation that starts with a broken store: no index, and a blob with a wrong bit."""
     operation = Operation("repair", ("repair",), "used", frozenset({"docker.io/team/old:v1"}))
-    for call in CALLS:
-        number = first
-        while True:
-            world.reset(operation.start)
-            _damage(world)
-            traced = inject(
-                zygote.begin(arguments_of(operation)),
-                world.folder / "strace.log",
-                call,
-                number,
-                "signal=KILL",
-            )
-            if not traced.was_killed:
-                break
-            again = zygote.mrpack(*arguments_of(operation))
-            problems = [] if again.code == 0 else [f"a repetition fails: {again}"]
-            if set(invariants.tags(world.home)) != operation.end:
-                problems.append(f"the names are {invariants.tags(world.home)}")
-            yield f"repair: {call} {number}", [*problems, *invariants.check_store(world.home)]
-            number += every
+
+    def begin() -> Running:
+        world.reset(operation.start)
+        _damage(world)
+        return operation.begin(zygote)
+
+    for point, _ in inject_everywhere(begin, world.log, _KILLS, every=every, first=first):
+        again = operation.begin(zygote).wait()
+        problems = [] if again.code == 0 else [f"a repetition fails: {again}"]
+        if set(invariants.tags(world.home)) != operation.end:
+            problems.append(f"the names are {invariants.tags(world.home)}")
+        yield f"repair: {point}", [*problems, *invariants.check_store(world.home)]
 
 
 def _damage(world: World) -> None:
@@ -78,7 +70,7 @@ def check_aftermath(world: World, zygote: Zygote, operation: Operation) -> list[
     allowed = {*operation.end, *_start_tags(world, operation)}
     if not before <= allowed:
         problems.append(f"names out of nowhere: {before - allowed}")
-    again = zygote.mrpack(*arguments_of(operation))
+    again = operation.begin(zygote).wait()
     if again.code not in operation.again:
         problems.append(f"a repetition fails: {again}")
     problems += invariants.check_store(world.home)
@@ -100,26 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--operation", action="append", help="default: all")
     parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args(arguments)
-    points = failures = 0
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
-        for name, operation in world.operations().items():
-            if options.operation and name not in options.operation:
-                continue
-            begun = points
-            for point, problems in kill_everywhere(world, zygote, operation, every=options.every):
-                points += 1
-                failures += bool(problems)
-                for problem in problems:
-                    print(f"{point}: {problem}", flush=True)
-            print(f"{name}: {points - begun} kill points", flush=True)
-        if not options.operation or "repair" in options.operation:
-            for point, problems in kill_repair(world, zygote, every=options.every):
-                points += 1
-                failures += bool(problems)
-                for problem in problems:
-                    print(f"{point}: {problem}", flush=True)
-    print(f"{points} kill points, {failures} with problems")
-    return 1 if failures else 0
+        runs = {
+            name: kill_everywhere(world, zygote, operation, every=options.every)
+            for name, operation in world.operations().items()
+        }
+        runs["repair"] = kill_repair(world, zygote, every=options.every)
+        return tell(runs, options.operation, "kill points")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ class Worker:
     """`names` are this worker's own models; `shared` ones belong to everybody."""
 
     def __init__(self, seed: int, folder: Path, remote: str, run: Callable[[list[str]], int]) -> None:
+        self._folder = folder
         self._random = random.Random(seed)
         self._files = sorted(folder.glob("*.gguf"))
         self._remote = remote
@@ -28,8 +29,19 @@ class Worker:
     def step(self) -> tuple[list[str], int]:
         """One operation and its exit code."""
         choice = self._random.choices(
-            (self._package, self._pull, self._push, self._remove, self._tag, self._collect),
-            (4, 3, 1, 3, 3, 1),
+            (
+                self._package,
+                self._pull,
+                self._push,
+                self._remove,
+                self._tag,
+                self._collect,
+                self._set,
+                self._import,
+                self._copy,
+                self._export,
+            ),
+            (4, 3, 1, 3, 3, 1, 2, 2, 2, 1),
         )[0]
         arguments, expect = choice()
         code = self._run([*arguments, "--quiet", "--progress", "none"])
@@ -66,6 +78,31 @@ class Worker:
 
     def _collect(self):
         return ["gc"], None
+
+    def _set(self):
+        """Other settings over the same weights."""
+        old, new = self._name(), self._name()
+        setting = f"sampling.seed={self._random.randrange(100)}"
+        return ["package", "--from", old, new, "--set", setting], self._expect(
+            new, self.tags.get(f"docker.io/{old}")
+        )
+
+    def _import(self):
+        name = self._random.choice((self._name(), self._shared()))
+        return ["import", str(self._folder / "gone.tar"), name], self._expect(
+            name, str(self._folder / "gone.gguf")
+        )
+
+    def _copy(self):
+        """From a layout, past the commands of the store."""
+        name = self._name()
+        store = f"oci:{os.environ['MRPACK_HOME']}/store:docker.io/{name}"
+        return ["copy", f"oci:{self._folder}/layout:v1", store], self._expect(
+            name, str(self._folder / "gone.gguf")
+        )
+
+    def _export(self):
+        return ["export", self._name(), str(self._folder / f"out{os.getpid() % 4}.tar")], None
 
     def _expect(self, name: str, file: str | None):
         if not name.startswith(f"{self._own}:"):

@@ -21,11 +21,13 @@ from tests.crash.disk_model import Disk
 from tests.crash.invariants import REF_NAME
 from tests.crash.recording import Recording
 from tests.crash.strace import record
-from tests.crash.world import Operation, World, arguments_of, open_world
+from tests.crash.world import Operation, World, open_world
 from tests.crash.zygote import Zygote
 
 # Nothing depends on the names in these: any state of them is as good as another.
 _FREE = frozenset({"ingest", "linked", "bundles"})
+# What the kernel moves past a process is not in strace's words.
+_UNKNOWN = frozenset({"parts"})
 # Where a kill leaves something behind that the repetition builds on.
 _KILLS = ("mkdir", "rename", "fsync", "unlink")
 
@@ -34,16 +36,16 @@ def lose_power(world: World, zygote: Zygote, operation: Operation, kill: str = "
     """The number of states, and what is wrong in which. `kill` is a call and its number, `rename:2`."""
     world.reset(operation.start)
     disk = _disk(world)
-    log = world.folder / "strace.log"
+    log = world.log
     logs = []
     if kill:
         call, _, number = kill.partition(":")
         options = ("-e", f"inject={call}:signal=KILL:when={number}")
-        killed = record(zygote.begin(arguments_of(operation)), log, *options)
+        killed = record(operation.begin(zygote), log, *options)
         if not killed.was_killed:
             return 0, []
         logs.append(killed.log)
-    done = record(zygote.begin(arguments_of(operation)), log)
+    done = record(operation.begin(zygote), log)
     assert done.ended.code in operation.again, done.ended
     logs.append(done.log)
     if kill:
@@ -82,6 +84,8 @@ def _disk(world: World) -> Disk:
         disk.load(world.home, synced=True)
     for name in ("new", "old", "gone"):
         disk.load(world.model(name), synced=False)
+    for path in (world.archive, world.folder / "layout"):
+        disk.load(path, synced=True)
     disk.root.sync()
     return disk
 
@@ -138,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = failures = 0
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
         for name, operation in world.operations().items():
-            if options.operation and name not in options.operation:
+            if name in _UNKNOWN or (options.operation and name not in options.operation):
                 continue
             runs = [lose_power(world, zygote, operation), *kills(world, zygote, operation)]
             states = sum(count for count, _ in runs)

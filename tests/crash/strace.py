@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,7 @@ CALLS = (
     "ftruncate",
     "ioctl",
     "copy_file_range",
+    "splice",
     "utimensat",
 )
 
@@ -87,9 +90,28 @@ class Tracer:
         return Traced(ended, self._log.read_text())
 
 
-def inject(running: Running, log: Path, call: str, number: int, what: str) -> Traced:
-    """`what` (in strace's words: `signal=KILL`, `error=EIO`) befalls the `number`th `call`."""
-    return Tracer(running, log, "-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}").wait()
+def inject_everywhere(
+    begin: Callable[[], Running], log: Path, failures: Iterable[tuple[str, str]], *, every: int, first: int
+) -> Iterator[tuple[str, Traced]]:
+    """Of each pair of a call and what befalls it (in strace's words: `signal=KILL`, `error=EIO`), one run for
+    every so many of these calls, from the `first` on, until there are no more. Gives the point and the run.
+
+    `begin` makes the start of a run, and what it starts with.
+    """
+    present = calls_of(begin(), log)
+    for call, what in failures:
+        for number in itertools.count(first, every) if call in present else ():
+            options = ("-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}")
+            traced = Tracer(begin(), log, *options).wait()
+            if not (traced.was_killed or traced.injected):
+                break
+            yield f"{call} {number} {what}", traced
+
+
+def calls_of(running: Running, log: Path) -> frozenset[str]:
+    """Which of CALLS it makes at all."""
+    traced = Tracer(running, log, "-e", f"trace={','.join(CALLS)}").wait()
+    return frozenset(call for call in CALLS if f" {call}(" in traced.log)
 
 
 def record(running: Running, log: Path, *options: str) -> Traced:

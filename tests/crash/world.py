@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.zygote import Ended, Zygote
+from tests.crash.zygote import MRPACK, Ended, Running, Zygote
 from tests.fakes import raw_gguf
 from tests.fakes.registry import FakeRegistry
 from tests.program import empty_environment
@@ -18,14 +18,16 @@ from tests.program import empty_environment
 # More than two buffers, so that a blob takes several writes.
 LARGE = 600_000
 SMALL = 3_000
-_QUIET = ("--quiet", "--progress", "none")
+# Several parts, and several pipes full.
+LARGE_PARTS = 5 * 1024 * 1024
+QUIET = ("--quiet", "--progress", "none")
 
 
 @dataclass(frozen=True)
 class Operation:
     """`arguments` of mrpack; `start` names the store it begins with, `end` the references there are after it.
 
-    `again`: exit codes that a repetition may have.
+    `again`: exit codes that a repetition may have. `function`: what a zygote calls instead of mrpack.
     """
 
     name: str
@@ -33,6 +35,10 @@ class Operation:
     start: str
     end: frozenset[str]
     again: frozenset[int] = frozenset({0})
+    function: str = MRPACK
+
+    def begin(self, zygote: Zygote) -> Running:
+        return zygote.begin([*self.arguments, *QUIET], function=self.function)
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,37 @@ class World:
     def home(self) -> Path:
         return self.folder / "home"
 
+    @property
+    def log(self) -> Path:
+        """What strace writes down."""
+        return self.folder / "strace.log"
+
     def model(self, name: str) -> Path:
         return self.folder / f"{name}.gguf"
 
     @property
     def remote(self) -> str:
         return f"{self.registry}/team/remote:v1"
+
+    @property
+    def shared(self) -> str:
+        """A model of the registry with the weights of `gone`."""
+        return f"{self.registry}/team/shared:v1"
+
+    @property
+    def large(self) -> str:
+        """A model that is pulled in parts."""
+        return f"{self.registry}/team/large:v1"
+
+    @property
+    def archive(self) -> Path:
+        """`gone`, exported."""
+        return self.folder / "gone.tar"
+
+    @property
+    def layout(self) -> str:
+        """`gone` in a layout that is no store."""
+        return f"oci:{self.folder}/layout:v1"
 
     def reset(self, start: str) -> None:
         """Nothing is in the store (`empty`), or a model and the remains of another (`used`)."""
@@ -62,14 +93,30 @@ class World:
             shutil.copytree(source, self.home, copy_function=_copy, dirs_exist_ok=True)
 
     def operations(self) -> dict[str, Operation]:
-        old, new, alias = (f"docker.io/team/{name}:v1" for name in ("old", "new", "alias"))
+        old, new, alias, warm, gone, copied = (
+            f"docker.io/team/{name}:v1" for name in ("old", "new", "alias", "warm", "gone", "copied")
+        )
         file = str(self.model("new"))
+        setting = ("--set", "sampling.temperature=0.5")
+        in_store = f"oci:{self.home}/store:{copied}"
+        out = str(self.folder / "out.tar")
         found = (
             Operation("pull", ("pull", self.remote, "--jobs", "1"), "empty", frozenset({self.remote})),
             Operation("package", ("package", file, new, "--jobs", "1"), "empty", frozenset({new})),
             Operation("tag", ("tag", old, alias), "used", frozenset({old, alias})),
             Operation("rm", ("rm", old), "used", frozenset(), frozenset({0, 3})),
             Operation("gc", ("gc",), "used", frozenset({old})),
+            Operation("set", ("package", "--from", old, warm, *setting), "used", frozenset({old, warm})),
+            Operation("import", ("import", str(self.archive)), "used", frozenset({old, gone})),
+            Operation("copy", ("copy", self.layout, in_store), "used", frozenset({old, copied})),
+            Operation("export", ("export", old, out), "used", frozenset({old})),
+            Operation(
+                "parts",
+                (self.large, str(self.home)),
+                "empty",
+                frozenset({self.large}),
+                function="tests.crash.parts:pull",
+            ),
         )
         return {operation.name: operation for operation in found}
 
@@ -97,10 +144,6 @@ def write_model(path: Path, seed: int, size: int) -> Path:
     weights = random.Random(seed).randbytes(size // 4 * 4)
     path.write_bytes(raw_gguf.gguf(keys, [raw_gguf.tensor("token_embd.weight", [size // 4])], weights))
     return path
-
-
-def arguments_of(operation: Operation) -> list[str]:
-    return [*operation.arguments, *_QUIET]
 
 
 @contextmanager
@@ -132,5 +175,9 @@ def _furnish(world: World, zygote: Zygote) -> None:
     run("package", world.model("new"), world.remote, "--push")
     run("package", world.model("old"), "team/old:v1")
     run("package", world.model("gone"), "team/gone:v1")
+    run("package", world.model("gone"), world.shared, "--push")
+    run("package", write_model(world.folder / "large.bin", 9, LARGE_PARTS), world.large, "--push")
+    run("export", "team/gone:v1", world.archive)
+    run("copy", f"oci:{world.home}/store:docker.io/team/gone:v1", world.layout)
     run("rm", "--keep-blobs", "team/gone:v1")
     world.home.rename(world.folder / "used")

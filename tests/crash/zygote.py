@@ -43,11 +43,12 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Ended:
-    """`code` is negative for a signal."""
+    """`code` is negative for a signal; `peak` is the largest resident memory, in bytes."""
 
     code: int
     out: str
     err: str
+    peak: int
 
 
 class Running:
@@ -75,15 +76,17 @@ class Running:
     def wait(self) -> Ended:
         if not self._went:
             self.go()
-        code = int(self._zygote.receive())
-        return Ended(code, *((self._output.with_suffix(kind)).read_text() for kind in (".out", ".err")))
+        code, peak_kib = map(int, self._zygote.receive().split())
+        out, err = (self._output.with_suffix(kind).read_text() for kind in (".out", ".err"))
+        return Ended(code, out, err, peak_kib * 1024)
 
 
 class Zygote:
     """A context manager; one child at a time.
 
     `one_thread`: thread pools do their work in the calling thread, so that the Nth system call is the same in
-    every run. `no_flock`: locks are granted to everybody.
+    every run. `no_flock`: locks are granted to everybody. `no_sleep`: who waits a while goes on at once.
+    `clock_shift_s`: seconds that the clock is ahead.
     """
 
     def __init__(
@@ -93,10 +96,17 @@ class Zygote:
         *,
         one_thread: bool = False,
         no_flock: bool = False,
+        no_sleep: bool = False,
+        clock_shift_s: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / "output"
-        flags = [*["--one-thread"] * one_thread, *["--no-flock"] * no_flock]
+        flags = [
+            *["--one-thread"] * one_thread,
+            *["--no-flock"] * no_flock,
+            *["--no-sleep"] * no_sleep,
+            f"--clock-shift-s={clock_shift_s}",
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.zygote", *flags],
             cwd=ROOT,
@@ -177,11 +187,17 @@ def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--one-thread", action="store_true")
     parser.add_argument("--no-flock", action="store_true")
+    parser.add_argument("--no-sleep", action="store_true")
+    parser.add_argument("--clock-shift-s", type=int, default=0)
     options = parser.parse_args()
     if options.one_thread:
         futures.ThreadPoolExecutor = _InThisThread
     if options.no_flock:
         lie_about_locks()
+    if options.no_sleep:
+        time.sleep = lambda _seconds: None
+    if options.clock_shift_s:
+        shift_clock(options.clock_shift_s)
     for name in MODULES:
         import_module(name)
     print("ready", flush=True)
@@ -197,9 +213,9 @@ def _main() -> None:
         print(pid, flush=True)
         assert sys.stdin.readline() == "go\n"
         ours.send(b"g")
-        _, status = os.waitpid(pid, 0)
+        _, status, used = os.wait4(pid, 0)
         ours.close()
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(os.waitstatus_to_exitcode(status), used.ru_maxrss, flush=True)
 
 
 def _child(request: dict[str, Any], starter: socket.socket) -> None:
@@ -233,6 +249,13 @@ def lie_about_locks() -> None:
     import fcntl
 
     fcntl.flock = lambda _handle, _kind: None
+
+
+def shift_clock(by_s: int) -> None:
+    """The time of day that Python tells; what the kernel writes on files stays as it is."""
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() + by_s
+    time.time_ns = lambda: now_ns() + by_s * 10**9
 
 
 def _has_ended(pid: int) -> bool:

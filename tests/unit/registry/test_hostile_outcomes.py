@@ -11,11 +11,9 @@ import pytest
 from tests.crash.zygote import Zygote
 from tests.fakes.certificates import Authority
 from tests.fakes.registry import FakeRegistry
-from tests.hostile.content import CONTENT
+from tests.hostile.cases import CASES
 from tests.hostile.stage import Stage, write_layout
 from tests.program import empty_environment
-
-CASES = {**CONTENT}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,24 @@
+"""What the programs here print: every problem, a line an operation, and the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+
+def tell(
+    runs: Mapping[str, Iterable[tuple[str, list[str]]]], wanted: Collection[str] | None, what: str
+) -> int:
+    """Runs those that are wanted, or all; each gives points and what was wrong there. The exit code."""
+    points = failures = 0
+    for name, run in runs.items():
+        if wanted and name not in wanted:
+            continue
+        begun = points
+        for point, problems in run:
+            points += 1
+            failures += bool(problems)
+            for problem in problems:
+                print(f"{point}: {problem}", flush=True)
+        print(f"{name}: {points - begun} {what}", flush=True)
+    print(f"{points} {what}, {failures} with problems")
+    return 1 if failures else 0
