@@ -44,7 +44,11 @@ def list_models(invocation: Invocation, name: str | None) -> None:
     header = ("MODEL", "PARAMETERS", "QUANTIZATION", "ARCHITECTURE", "ID", "CONTEXT", "SIZE")
     invocation.result(render_table(header, rows), values)
     if not rows:
-        invocation.say("no models here yet: `mrpack pull` or `mrpack package` brings one")
+        invocation.say(
+            "no models here yet: `mrpack pull` or `mrpack package` brings one"
+            if name is None
+            else f"no local model has {name!r} in its name: `mrpack list` shows all"
+        )
 
 
 @command("tag")

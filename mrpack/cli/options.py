@@ -27,13 +27,22 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-FILE: Final = click.Path(path_type=Path)
+class _File(click.Path):
+    """A path; none is what a shell makes of a variable that is not set, and not the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE: Final = _File(path_type=Path)
 
 jobs = click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Blobs under way at once. [default: 3, or `jobs` of config.toml]",
+    help="Blobs under way at once; more of small ones, unless N is 1. [default: 3, or `jobs` of config.toml]",
 )
 hash_jobs = click.option(
     "--jobs", type=click.IntRange(1, 64), metavar="N", help="Blobs hashed at once. [default: one a processor]"

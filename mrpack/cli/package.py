@@ -62,6 +62,8 @@ def package(
       mrpack package ./model-F16.gguf registry.example.com/team/model --quantize Q4_K_M,Q8_0 --push
     """
     request, name = PackageOptions(**given).request(arguments, os.environ.get("SOURCE_DATE_EPOCH"))
+    if quantize is not None and request.stored is not None:
+        raise UsageError("--quantize does not go with --from", hint="give the F16, BF16 or F32 file")
     if quantize is None and (imatrix or allow_requantize):
         raise UsageError("--imatrix and --allow-requantize go with --quantize")
     done: tuple[verbs.Packaged, ...]
@@ -99,7 +101,7 @@ def package(
     for note in done[0].notes:
         invocation.say(note)
     for packaged in done:
-        if len(done) > 1 and packaged.name:
+        if (request.auto_tag or quantize is not None) and packaged.name:
             invocation.say(f"{packaged.name}:")
         _say(invocation, packaged)
     values = [_value(packaged) for packaged in done]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mrpack.model.overrides import (
     parse_overrides,
     parse_setting,
 )
+from mrpack.model.timestamp import format_ns
 from mrpack.packing.plan import Extras, FileFacts, Wishes
 from mrpack.packing.walk import Choice
 from mrpack.verbs.package import PackageRequest
@@ -132,8 +134,7 @@ class PackageOptions:
     ) -> tuple[PackageRequest, str]:
         """The request, and the name of the model. Raises UsageError, NotFound, InvalidArtifact."""
         kind, source, name = self._source(arguments)
-        if self.drop and self.stored is None:
-            raise UsageError("--drop goes with --from")
+        self._refuse_without_effect(source)
         if self.also == self.dialect:
             raise UsageError(f"--also {self.also} is what --format writes already")
         facts = FileFacts(
@@ -147,7 +148,7 @@ class PackageOptions:
                 adapters=self.adapters,
             ),
             context_size=self.context_size,
-            overrides=self._settings(),
+            overrides=self._checked_settings(),
             facts=facts,
             choice=Choice(include=self.include, exclude=self.exclude),
             quantization=self.quantization,
@@ -190,7 +191,39 @@ class PackageOptions:
         for kind, path in paths.items():
             if path is not None:
                 return kind, path, arguments[0]
+        if not arguments[0]:
+            raise UsageError("SOURCE is empty", hint="give a file or folder; `.` is the current one")
         return None, Path(arguments[0]), arguments[1]
+
+    def _refuse_without_effect(self, source: Path | None) -> None:
+        if self.stored is None:
+            if self.drop:
+                raise UsageError("--drop goes with --from")
+            walked = {"--include": self.include, "--exclude": self.exclude}
+            if source is not None and source.is_file() and any(walked.values()):
+                named = next(option for option, value in walked.items() if value)
+                raise UsageError(f"{named} chooses files of a folder, and {source} is a file")
+            return
+        without_effect = {
+            "--include": self.include,
+            "--exclude": self.exclude,
+            "--quantization": self.quantization,
+            "--as": self.one_file,
+            "--file-metadata": self.file_metadata == "preserve",
+        }
+        for option, given in without_effect.items():
+            if given:
+                raise UsageError(
+                    f"{option} does not go with --from",
+                    hint="it looks at files, and these are packaged already; --drop leaves some out",
+                )
+
+    def _checked_settings(self) -> Overrides:
+        settings = self._settings()
+        said = settings.values.get("context_size")
+        if None not in (said, self.context_size) and said != self.context_size:
+            raise UsageError(f"--context-size {self.context_size}, and context_size={said} in the settings")
+        return settings
 
     def _settings(self) -> Overrides:
         """The document, then `--hf-overrides`, then each `--set`; the later counts."""
@@ -213,7 +246,10 @@ def package_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > OVERRIDES_LIMIT:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a regular file")
+        if status.st_size > OVERRIDES_LIMIT:
             raise InvalidArtifact(f"more than {OVERRIDES_LIMIT} bytes", where=str(path))
         return path.read_bytes()
     except FileNotFoundError:
@@ -245,4 +281,9 @@ def _source_date_ns(text: str | None) -> int:
         return 0
     if not text.isascii() or not text.isdigit():
         raise UsageError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r}")
-    return int(text) * 1_000_000_000
+    nanoseconds = int(text[:20]) * 1_000_000_000
+    try:
+        format_ns(nanoseconds)
+    except InvalidArtifact as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH: {error.message}") from None
+    return nanoseconds

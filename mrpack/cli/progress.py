@@ -13,11 +13,13 @@ from typing import Final
 import click
 
 from mrpack.cli.invocation import Invocation
-from mrpack.content.progress import Advanced, Event, Finished, Planned, Report, silent
+from mrpack.content.progress import Advanced, Event, Finished, Planned, Report, Worked, silent
 from mrpack.oci.descriptor import Descriptor
 
 # Machines get at most this many lines a second and blob.
 _JSON_INTERVAL_S: Final = 0.2
+# A file that is hashed in less than one picture of the bars.
+_WORTH_A_BAR: Final = 32 * 1024 * 1024
 
 
 def human_size(size: float) -> str:
@@ -51,7 +53,7 @@ def _tell(line: str) -> None:
 
 
 class _JsonLines:
-    """One object a line: `{"event","digest","size","position"|"outcome"}`; keys are stable."""
+    """One object a line: `{"event","digest"|"what","size","position"|"outcome"}`; keys are stable."""
 
     def __init__(self, verb: str) -> None:
         self._verb = verb
@@ -64,13 +66,14 @@ class _JsonLines:
                 total = sum(blob.size for blob in blobs)
                 self._write({"event": "planned", "verb": self._verb, "blobs": len(blobs), "size": total})
             case Advanced(blob, position):
-                now = time.monotonic()
                 digest = str(blob.digest)
-                with self._lock:
-                    if now - self._last.get(digest, 0.0) < _JSON_INTERVAL_S:
-                        return
-                    self._last[digest] = now
-                self._write({"event": "advanced", "digest": digest, "size": blob.size, "position": position})
+                if self._is_due(digest):
+                    self._write(
+                        {"event": "advanced", "digest": digest, "size": blob.size, "position": position}
+                    )
+            case Worked(what, size, position):
+                if position == size or self._is_due(what):
+                    self._write({"event": "worked", "what": what, "size": size, "position": position})
             case Finished(blob, outcome):
                 self._write(
                     {
@@ -80,6 +83,14 @@ class _JsonLines:
                         "outcome": str(outcome),
                     }
                 )
+
+    def _is_due(self, name: str) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._last.get(name, 0.0) < _JSON_INTERVAL_S:
+                return False
+            self._last[name] = now
+            return True
 
     def _write(self, value: dict[str, object]) -> None:
         with self._lock:
@@ -102,10 +113,13 @@ class _Lines:
                 took = time.monotonic() - self._started.get(blob.digest.hex, time.monotonic())
                 rate = f", {human_size(blob.size / took)}/s" if took > 1 else ""
                 with self._lock:
-                    click.echo(
-                        f"{self._verb} {blob.digest.short}  {human_size(blob.size)}  {outcome}{rate}",
-                        err=True,
-                    )
+                    _tell(f"{self._verb} {blob.digest.short}  {human_size(blob.size)}  {outcome}{rate}")
+            case Worked(what, size, position):
+                started = self._started.setdefault(what, time.monotonic())
+                took = time.monotonic() - started
+                if position == size and took > 1:
+                    with self._lock:
+                        _tell(f"{what}  {human_size(size)}, {human_size(size / took)}/s")
             case Planned():
                 pass
 
@@ -136,13 +150,14 @@ def _bars(verb: str) -> Iterator[Report]:
     tasks: dict[str, TaskID] = {}
     lock = threading.Lock()
 
-    def task(blob: Descriptor) -> TaskID:
+    def bar(name: str, words: str, size: int) -> TaskID:
         with lock:
-            if blob.digest.hex not in tasks:
-                tasks[blob.digest.hex] = bars.add_task(
-                    f"{verb} {blob.digest.short}", total=blob.size, outcome=""
-                )
-            return tasks[blob.digest.hex]
+            if name not in tasks:
+                tasks[name] = bars.add_task(words, total=size, outcome="")
+            return tasks[name]
+
+    def task(blob: Descriptor) -> TaskID:
+        return bar(blob.digest.hex, f"{verb} {blob.digest.short}", blob.size)
 
     def report(event: Event) -> None:
         match event:
@@ -150,7 +165,9 @@ def _bars(verb: str) -> Iterator[Report]:
                 bars.update(task(blob), completed=position)
             case Finished(blob, outcome):
                 bars.update(task(blob), completed=blob.size, outcome=str(outcome))
-            case Planned():
+            case Worked(what, size, position) if size >= _WORTH_A_BAR:
+                bars.update(bar(what, what, size), completed=position, visible=position < size)
+            case Planned() | Worked():
                 pass
 
     with bars:

@@ -39,7 +39,16 @@ class Finished:
     outcome: Outcome
 
 
-Event = Planned | Advanced | Finished
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """Bytes of a local file that are read or written before anything moves. `what`: "hashing model.gguf"."""
+
+    what: str
+    size: int
+    position: int
+
+
+Event = Planned | Advanced | Finished | Worked
 Report = Callable[[Event], None]
 """Called from several threads; must be quick and must not raise."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mrpack.errors import InvalidArtifact, from_os_error
+from mrpack.errors import InvalidArtifact, UsageError, from_os_error
 from mrpack.formats import gguf
 from mrpack.formats.safetensors import read_header
 from mrpack.model.document import read_document
@@ -21,8 +22,47 @@ _SAFETENSORS: Final = ".safetensors"
 _TEXT_LIMIT: Final = 8 * 1024 * 1024
 
 
-def extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
-    """In the fixed order of Docker Model Runner: licences, chat template, projector; then adapters."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """With models of which formats an engine takes a file; of others `otherwise` is said."""
+
+    formats: frozenset[str]
+    otherwise: str
+    hint: str | None = None
+
+
+_TAKEN: Final = {
+    (LayerRole.MMPROJ, "gguf"): _Taken(
+        frozenset({"gguf"}), "a projector goes with a GGUF model", "others have theirs among their weights"
+    ),
+    (LayerRole.CHAT_TEMPLATE, ""): _Taken(
+        frozenset({"gguf", "safetensors"}), "a chat template goes with a language model"
+    ),
+    (LayerRole.ADAPTER, "gguf"): _Taken(
+        frozenset({"gguf"}), "an adapter in GGUF goes with a GGUF model", "give the one in Safetensors"
+    ),
+    (LayerRole.ADAPTER, "safetensors"): _Taken(
+        frozenset({"safetensors", "dduf", "diffusers"}),
+        "llama.cpp loads GGUF adapters alone",
+        "make one with convert_lora_to_gguf.py of llama.cpp",
+    ),
+}
+
+
+def extra_layers(extras: Extras, facts: FileFacts, *, beside: str) -> list[PlannedLayer]:
+    """In the fixed order of Docker Model Runner: licences, chat template, projector; then adapters.
+
+    `beside`: the format of the model. Raises UsageError for what its engine could not load with it.
+    """
+    layers = _layers(extras, facts)
+    for layer in layers:
+        takes = _TAKEN.get((layer.role, layer.format))
+        if takes is not None and beside and beside not in takes.formats:
+            raise UsageError(f"{layer.path}: {takes.otherwise}, and this model is {beside}", hint=takes.hint)
+    return layers
+
+
+def _layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
     layers = [_text_layer(path, LayerRole.LICENSE, facts) for path in extras.licenses]
     if extras.chat_template:
         layers.append(_text_layer(extras.chat_template, LayerRole.CHAT_TEMPLATE, facts))
@@ -34,6 +74,7 @@ def extra_layers(extras: Extras, facts: FileFacts) -> list[PlannedLayer]:
 def _adapter_layers(path: Path, facts: FileFacts) -> list[PlannedLayer]:
     """A GGUF file, one in Safetensors, or a folder of PEFT: then only the two files that engines open."""
     if path.suffix == _SAFETENSORS:  # as Diffusers writes them
+        metadata = facts.of(path)
         read_header(path)
         return [
             PlannedLayer(
@@ -41,7 +82,7 @@ def _adapter_layers(path: Path, facts: FileFacts) -> list[PlannedLayer]:
                 role=LayerRole.ADAPTER,
                 format=format_by_name(path.name),
                 content=path,
-                metadata=facts.of(path),
+                metadata=metadata,
             )
         ]
     if not path.is_dir():

@@ -130,9 +130,12 @@ def finish(
     mirrored = size or wishes.overrides.values.get("context_size")
     if mirrored is not None and mirrored > 0:
         config = replace(config, context_size=mirrored)
-    layers = [layer for layer in layers if not (wishes.overrides and layer.path == OVERRIDES_PATH)]
-    if wishes.overrides:
-        layers.append(overrides_layer(wishes.overrides, wishes.facts))
+    overrides = wishes.overrides
+    if size is not None and "context_size" in overrides.values:
+        overrides = Overrides({**overrides.values, "context_size": size})
+    layers = [layer for layer in layers if not (overrides and layer.path == OVERRIDES_PATH)]
+    if overrides:
+        layers.append(overrides_layer(overrides, wishes.facts))
     check_tree([layer.path for layer in layers])
     annotations = dict(wishes.annotations)
     if code:
@@ -145,6 +148,12 @@ def finish(
         annotations=annotations,
         titles=not wishes.facts.preserve and len(layers) <= _TITLED_LIMIT,
     )
+
+
+def refuse_quantization(wishes: Wishes) -> None:
+    """Of formats that hold one quantization: raises UsageError when one is asked for."""
+    if wishes.quantization is not None:
+        raise UsageError(f"--quantization {wishes.quantization} chooses one of several GGUF models")
 
 
 def overrides_layer(overrides: Overrides, facts: FileFacts) -> PlannedLayer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mrpack.formats import dduf, safetensors
 from mrpack.model.layer import LayerRole, PlannedLayer
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import Plan, Wishes, finish, refuse_code
+from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_quantization
 
 
 def plan_dduf(path: Path, wishes: Wishes) -> Plan:
@@ -17,6 +17,7 @@ def plan_dduf(path: Path, wishes: Wishes) -> Plan:
 
     Raises NotFound, InvalidArtifact: not a DDUF file by the strict rules, or one that carries code.
     """
+    refuse_quantization(wishes)
     name = wishes.file_name or path.name
     metadata = replace(wishes.facts.of(path), name=name)
     archive = dduf.read_dduf(path, name)
@@ -24,6 +25,10 @@ def plan_dduf(path: Path, wishes: Wishes) -> Plan:
     layer = PlannedLayer(path=name, role=LayerRole.WEIGHTS, format="dduf", content=path, metadata=metadata)
     config = dduf.survey(archive, safetensors.read_weights)
     planned = finish(
-        config, [layer, *extra_layers(wishes.extras, wishes.facts)], wishes, folder=False, code=code
+        config,
+        [layer, *extra_layers(wishes.extras, wishes.facts, beside=config.format)],
+        wishes,
+        folder=False,
+        code=code,
     )
     return replace(planned, checks={path: partial(dduf.ContentCheck, archive)})

@@ -10,7 +10,7 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.layer import LayerRole, PlannedLayer
 from mrpack.model.roles import format_by_name, role_by_name
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import Plan, Wishes, finish, refuse_code
+from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_quantization
 from mrpack.packing.walk import walk
 from mrpack.readable import ReadableFile, open_file
 
@@ -31,6 +31,7 @@ def plan_diffusers(folder: Path, wishes: Wishes) -> Plan:
 
 
 def _plan(folder: Path, wishes: Wishes, survey: Callable[[Sequence[ReadableFile]], ModelConfig]) -> Plan:
+    refuse_quantization(wishes)
     found = walk(folder, wishes.choice)
     files = [open_file(file, path) for path, file in found]
     code = refuse_code(files, wishes)
@@ -46,7 +47,11 @@ def _plan(folder: Path, wishes: Wishes, survey: Callable[[Sequence[ReadableFile]
         for path, file in found
     ]
     return finish(
-        config, [*layers, *extra_layers(wishes.extras, wishes.facts)], wishes, folder=True, code=code
+        config,
+        [*layers, *extra_layers(wishes.extras, wishes.facts, beside=config.format)],
+        wishes,
+        folder=True,
+        code=code,
     )
 
 

@@ -48,7 +48,12 @@ def plan_gguf(path: Path, wishes: Wishes) -> Plan:
         for shard, name in zip(shards, names, strict=True)
     ]
     config = _read_model(shards)
-    return finish(config, [*layers, *extra_layers(wishes.extras, wishes.facts)], wishes, folder=False)
+    return finish(
+        config,
+        [*layers, *extra_layers(wishes.extras, wishes.facts, beside=config.format)],
+        wishes,
+        folder=False,
+    )
 
 
 def _read_model(shards: Sequence[Path]) -> ModelConfig:

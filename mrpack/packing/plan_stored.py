@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from mrpack.errors import NotFound
+from mrpack.errors import NotFound, UsageError
 from mrpack.formats.code import Finding
 from mrpack.model.annotations import FILEPATH, METADATA, UNTESTED, find_metadata
 from mrpack.model.artifact import ModelArtifact
@@ -36,11 +36,14 @@ def plan_stored(
 
     Raises:
         NotFound: nothing in the artifact is what `drop` names.
+        UsageError: it names all weights; or as `extra_layers`.
     """
     files = _without(artifact.files, drop)
+    if drop and not any(file.role is LayerRole.WEIGHTS for file in files):
+        raise UsageError("no weights would be left", hint="--drop the files beside them")
     if len(files) < len(artifact.files) and not any(file.role is LayerRole.OVERRIDES for file in files):
         settings = Overrides() if _carries_overrides(artifact) else settings
-    added = extra_layers(wishes.extras, wishes.facts)
+    added = extra_layers(wishes.extras, wishes.facts, beside=artifact.config.format)
     replaced = {layer.role for layer in added} & _SINGLE
     paths = {layer.path for layer in added}
     has_weights = any(file.format for file in files if file.role is LayerRole.WEIGHTS)

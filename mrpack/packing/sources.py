@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from mrpack.errors import InvalidArtifact, NotFound, from_os_error
+from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
+from mrpack.formats.dduf import Advance
 from mrpack.model.pipeline import INDEX_NAME
 from mrpack.model.roles import HEAD_SIZE, format_by_content
 from mrpack.packing.plan import Plan, Wishes
@@ -29,7 +30,7 @@ class SingleFile:
     """A format that holds a folder's files in one: `folder` is the kind of source, `write` makes the file."""
 
     folder: str
-    write: Callable[[Path, Wishes, Path], None]
+    write: Callable[[Path, Wishes, Path, Advance], None]
 
 
 SINGLE_FILES: Final[Mapping[str, SingleFile]] = MappingProxyType(
@@ -42,11 +43,15 @@ def detect(source: Path) -> str:
 
     Raises:
         NotFound: nothing is there.
+        UsageError: neither a file nor a folder.
         InvalidArtifact: it is no kind that can be packed.
     """
     if source.is_dir():
         return _detect_folder(source)
     try:
+        # A pipe would be waited for.
+        if not (source.is_file() or source.is_char_device()) and source.exists():
+            raise UsageError(f"{source} is not a regular file")
         with source.open("rb") as file:
             head = file.read(HEAD_SIZE)
     except OSError as error:

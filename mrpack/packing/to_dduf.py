@@ -11,7 +11,7 @@ from mrpack.packing.walk import walk
 from mrpack.readable import open_file
 
 
-def write_folder_as_dduf(folder: Path, wishes: Wishes, target: Path) -> None:
+def write_folder_as_dduf(folder: Path, wishes: Wishes, target: Path, advance: dduf.Advance) -> None:
     """The files that `wishes` choose, the same bytes on every machine; nothing is written if they do not fit.
 
     Raises:
@@ -20,4 +20,4 @@ def write_folder_as_dduf(folder: Path, wishes: Wishes, target: Path) -> None:
         IntegrityError, HostRefused: as `write_dduf`.
     """
     plan_diffusers(folder, wishes)
-    dduf.write_dduf([open_file(file, path) for path, file in walk(folder, wishes.choice)], target)
+    dduf.write_dduf([open_file(file, path) for path, file in walk(folder, wishes.choice)], target, advance)

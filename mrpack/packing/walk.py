@@ -19,6 +19,9 @@ IGNORE_FILE: Final = ".mrpackignore"
 FILES_LIMIT: Final = 20_000
 
 
+_CACHE_ENTRY: Final = "models--"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Which files of a folder are packed; patterns are those of .gitignore.
@@ -45,6 +48,7 @@ def walk(folder: Path, choice: Choice) -> list[tuple[str, Path]]:
         raise NotFound(f"no such folder: {folder}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
+    _refuse_cache_entry(folder)
     try:
         filter_ = _Filter(folder, choice)
         found = list(islice(_walk(folder, "", _roots(folder), filter_, ()), FILES_LIMIT + 1))
@@ -55,6 +59,18 @@ def walk(folder: Path, choice: Choice) -> list[tuple[str, Path]]:
     if len(found) > FILES_LIMIT:
         raise InvalidArtifact(f"more than {FILES_LIMIT} files", where=str(folder))
     return found
+
+
+def _refuse_cache_entry(folder: Path) -> None:
+    """It holds every file twice: as a blob, and in the snapshots as a link to it."""
+    snapshots = folder / "snapshots"
+    if not folder.resolve().name.startswith(_CACHE_ENTRY) or not snapshots.is_dir():
+        return
+    found = sorted(path.name for path in snapshots.iterdir() if path.is_dir())
+    raise UsageError(
+        f"{folder} is a whole entry of the Hugging Face cache",
+        hint=f"package a snapshot of it: {snapshots / found[0]}" if found else "it has no snapshot",
+    )
 
 
 class _Filter:
@@ -85,7 +101,7 @@ def _roots(folder: Path) -> tuple[Path, ...]:
     real = folder.resolve()
     parts = real.parts
     for number, part in enumerate(parts[:-2]):
-        if part.startswith("models--") and parts[number + 1] == "snapshots":
+        if part.startswith(_CACHE_ENTRY) and parts[number + 1] == "snapshots":
             return (real, Path(*parts[: number + 1]) / "blobs")
     return (real,)
 

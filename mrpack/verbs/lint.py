@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mrpack.content.artifacts import read_small
 from mrpack.content.ports import Source
-from mrpack.errors import InvalidArtifact
+from mrpack.errors import InvalidArtifact, NotFound
 from mrpack.lint import Finding, lint_artifact, lint_files
 from mrpack.lint.findings import found, from_error
 from mrpack.lint.schemas import check_schema
@@ -20,6 +20,8 @@ from mrpack.targets import is_place, open_source
 from mrpack.workspace import Access, Workspace
 
 _DEPTH_LIMIT: Final = 4
+# No name of a model begins so.
+_PATH_LIKE: Final = ("/", "./", "../")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ def lint(workspace: Workspace, target: str, *, remote: bool = False, access: Acc
     path = Path(target)
     if path.exists():
         return Linted(name=target, digest=None, findings=tuple(lint_files(path)))
+    if target.startswith(_PATH_LIKE):
+        raise NotFound(f"no such file or folder: {target}")
     stored = workspace.store.find(target)
     return _lint_artifact(workspace.store.layout, stored.manifest, str(stored.reference))
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from mrpack.content.copy import copy
 from mrpack.content.ports import Source
-from mrpack.content.progress import Report, silent
+from mrpack.content.progress import Report, Worked, silent
 from mrpack.errors import InvalidArtifact, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.dialects import WRITERS
@@ -97,6 +97,11 @@ def package(
         InvalidArtifact, NotFound, UsageError: before anything is written.
         IntegrityError: a file changed meanwhile.
     """
+    if is_place(name):
+        raise UsageError(
+            f"a package goes into the local store or a registry, not to {name}",
+            hint=f"give it a name, then `mrpack push NAME {name}`",
+        )
     reference = Reference.parse(name, workspace.settings.references)
     request = _with_context_size(request)
     downloaded = None
@@ -112,11 +117,11 @@ def package(
         request = replace(request, source=downloaded.source, kind=downloaded.kind, wishes=wishes)
     with contextlib.ExitStack() as held:
         if request.one_file is not None:
-            request = held.enter_context(_written(workspace, request, request.one_file))
+            request = held.enter_context(_written(workspace, request, request.one_file, report))
         planned, base, notes = _plan(workspace, request, held)
         if request.auto_tag:
             reference = tagged(reference, name, planned.config)
-        packed = pack(planned, WRITERS[request.dialect], base=base, advance=advance)
+        packed = pack(planned, WRITERS[request.dialect], base=base, advance=_hashing(report, advance))
         if downloaded is not None:
             # What the hub says of large files is compared with the digests that were computed anyway.
             downloaded.check(planned.layers, packed.manifest)
@@ -137,15 +142,29 @@ def package(
     )
 
 
+def _hashing(
+    report: Report, advance: Callable[[PlannedLayer, int], None]
+) -> Callable[[PlannedLayer, int], None]:
+    def both(layer: PlannedLayer, position: int) -> None:
+        report(Worked(f"hashing {layer.path}", layer.metadata.size, position))
+        advance(layer, position)
+
+    return both
+
+
 @contextlib.contextmanager
-def _written(workspace: Workspace, request: PackageRequest, wanted: str) -> Iterator[PackageRequest]:
+def _written(
+    workspace: Workspace, request: PackageRequest, wanted: str, report: Report
+) -> Iterator[PackageRequest]:
     """The request with its folder written as one file, which lives as long as the bracket."""
     single = SINGLE_FILES[wanted]
     folder = request.source
     if folder is None or request.hub is not None or (request.kind or detect(folder)) != single.folder:
         raise UsageError(f"{wanted} is made from a folder of kind {single.folder}")
     with scratch_file(workspace, f".{wanted}") as path:
-        single.write(folder, request.wishes, path)
+        single.write(
+            folder, request.wishes, path, lambda name, size, at: report(Worked(f"writing {name}", size, at))
+        )
         name = request.wishes.file_name or f"{folder.resolve().name}.{wanted}"
         wishes = replace(request.wishes, file_name=name)
         yield replace(request, source=path, kind=wanted, wishes=wishes)
@@ -167,7 +186,10 @@ def _plan(
     if request.stored is not None:
         source, manifest = _stored(workspace, request.stored)
         stored = held.enter_context(read_stored(workspace, source, manifest))
-        kept = [finding for finding in stored.code if finding.path not in request.drop]
+        dropped = {
+            file.path for file in stored.artifact.files if {file.path, file.role.value} & set(request.drop)
+        }
+        kept = [finding for finding in stored.code if finding.path not in dropped]
         refuse_findings(kept, request.wishes)
         planned = plan_stored(
             stored.artifact, stored.settings, request.wishes, drop=request.drop, code=stored.code
@@ -232,4 +254,4 @@ def _time(text: str) -> str:
     try:
         return format_ns(parse_rfc3339(text))
     except InvalidArtifact as error:
-        raise UsageError(f"creation time {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None
+        raise UsageError(f"creation {error.message}", hint="write it as 2025-01-02T03:04:05Z") from None

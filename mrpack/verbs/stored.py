@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrpack.content.artifacts import read_model, read_small
-from mrpack.content.ports import Source
+from mrpack.content.ports import FileBacked, Source
 from mrpack.formats.code import Finding, find_code
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
@@ -15,6 +15,7 @@ from mrpack.model.overrides import OVERRIDES_LIMIT, Origin, Overrides, parse_ove
 from mrpack.oci.descriptor import Descriptor
 from mrpack.packing.unpacked import UnpackedSource, complete, readable_files
 from mrpack.store.unpacked import UnpackedArchives
+from mrpack.verbs.code import find_stored_code
 from mrpack.verbs.scratch import scratch_folder
 from mrpack.workspace import Workspace
 
@@ -23,7 +24,8 @@ from mrpack.workspace import Workspace
 class Stored:
     """`content` has every file of `artifact` as a blob. `settings` are its own and other tools'.
 
-    `code`: what files that came out of archives would run. `notes` are for people: what is not carried over.
+    `code`: what its files would run; of raw files in a registry only what the manifest admits. `notes` are
+    for people: what is not carried over.
     """
 
     artifact: ModelArtifact
@@ -44,14 +46,16 @@ def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> I
     """
     artifact = read_model(source, manifest)
     with contextlib.ExitStack() as held:
-        content, code = source, tuple[Finding, ...]()
+        content = source
+        # From a registry, looking into every file would fetch it.
+        code = find_stored_code(source, artifact) if isinstance(source, FileBacked) else ()
         if artifact.archives:
             archives = UnpackedArchives(held.enter_context(scratch_folder(workspace)))
             pairs = [pair for archive in artifact.archives for pair in archives.files(archive, source.fetch)]
             places = {file.descriptor.digest: path for file, path in pairs}
             artifact = complete(artifact.with_unpacked([file for file, _ in pairs]), places)
             content = UnpackedSource(source, places)
-            code = find_code(readable_files(artifact.files, places))
+            code += find_code(readable_files(artifact.files, places))
         settings, notes = _settings(content, artifact)
         yield Stored(artifact=artifact, settings=settings, content=content, code=code, notes=notes)
 

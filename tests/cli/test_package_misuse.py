@@ -1,7 +1,8 @@
-"""package, when options contradict each other or ask for what no engine could use: a line, and nothing made."""
+"""package, when options contradict each other or ask for what no engine could use: one line, nothing made."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def test_a_pipe_is_refused_and_not_waited_for(mrpack: Mrpack, tmp_path: Path, gg
     assert "not a regular file" in mrpack("package", "--gguf", tmp_path / "pipe.gguf", "m", fails=2).err
     for option in ("--license", "--chat-template", "--mmproj", "--lora", "--overrides"):
         assert "regular file" in mrpack("package", gguf, "m", option, pipe, fails=2).err
-    assert "regular file" in mrpack(
-        "package", gguf, "m", "--lora", tmp_path / "pipe.safetensors", fails=2
-    ).err
+    assert (
+        "regular file" in mrpack("package", gguf, "m", "--lora", tmp_path / "pipe.safetensors", fails=2).err
+    )
 
 
 def test_what_no_engine_could_load_beside_the_weights_is_refused(
@@ -51,9 +52,10 @@ def test_what_no_engine_could_load_beside_the_weights_is_refused(
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages }}")
     assert "GGUF adapters" in mrpack("package", gguf, "m", "--lora", peft, fails=2).err
-    assert "GGUF adapters" in mrpack(
-        "package", gguf, "m", "--lora", peft / "adapter_model.safetensors", fails=2
-    ).err
+    assert (
+        "GGUF adapters"
+        in mrpack("package", gguf, "m", "--lora", peft / "adapter_model.safetensors", fails=2).err
+    )
     assert "Safetensors" in mrpack("package", llama, "m", "--lora", lora, fails=2).err
     assert "projector" in mrpack("package", llama, "m", "--mmproj", mmproj, fails=2).err
     assert "chat template" in mrpack("package", pipeline, "m", "--chat-template", template, fails=2).err
@@ -69,9 +71,10 @@ def test_options_for_folders_are_refused_with_a_stored_model(
     mrpack: Mrpack, gguf: Path, option: str, value: str
 ) -> None:
     mrpack("package", gguf, "m")
-    assert f"{option} does not go with --from" in mrpack(
-        "package", "--from", "m", "n", option, value, fails=2
-    ).err
+    assert (
+        f"{option} does not go with --from"
+        in mrpack("package", "--from", "m", "n", option, value, fails=2).err
+    )
 
 
 def test_options_that_would_have_no_effect_are_refused(mrpack: Mrpack, gguf: Path, llama: Path) -> None:
@@ -138,23 +141,57 @@ def test_a_cache_entry_of_the_hub_is_not_packed_twice(mrpack: Mrpack, tmp_path: 
 
 
 @pytest.mark.parametrize("epoch", ["99999999999999999999", "253402300800"])
-def test_a_source_date_beyond_the_calendar_is_a_wrong_setting(
-    mrpack: Mrpack, gguf: Path, epoch: str
-) -> None:
+def test_a_source_date_beyond_the_calendar_is_a_wrong_setting(mrpack: Mrpack, gguf: Path, epoch: str) -> None:
     assert "SOURCE_DATE_EPOCH" in mrpack("package", gguf, "m", fails=2, SOURCE_DATE_EPOCH=epoch).err
 
 
 def test_a_creation_time_is_named_once(mrpack: Mrpack, gguf: Path) -> None:
-    assert "mrpack: creation time: not an RFC 3339 time" in mrpack(
-        "package", gguf, "m", "--created", "1", fails=2
-    ).err
+    assert (
+        "mrpack: creation time: not an RFC 3339 time"
+        in mrpack("package", gguf, "m", "--created", "1", fails=2).err
+    )
 
 
 def test_a_derived_tag_is_told(mrpack: Mrpack, gguf: Path) -> None:
-    assert "docker.io/ai/m:74K-F16" in mrpack("package", gguf, "m", "--auto-tag").err.splitlines()
+    assert "docker.io/ai/m:74K-F16:" in mrpack("package", gguf, "m", "--auto-tag").err.splitlines()
 
 
 def test_an_adapter_of_peft_survives_another_packaging(mrpack: Mrpack, tmp_path: Path, llama: Path) -> None:
     first = mrpack("package", llama, "m", "--lora", write_adapter(tmp_path / "peft")).out
     mrpack("lint", "m")
     assert mrpack("package", "--from", "m", "n").out == first
+
+
+def test_code_in_a_local_model_is_packaged_again_only_on_request(mrpack: Mrpack, llama: Path) -> None:
+    (llama / "modeling.py").write_text("import os\n")
+    mrpack("package", llama, "m", "--allow-code")
+    assert "modeling.py: carries code" in mrpack("package", "--from", "m", "n", fails=7).err
+    mrpack("package", "--from", "m", "n", "--drop", "modeling.py")
+    mrpack("package", "--from", "m", "n", "--drop", "other")
+    said = mrpack("package", "--from", "m", "n", "--allow-code", "--json").json
+    assert said["digest"] == mrpack("inspect", "m", "--json").json["digest"]
+
+
+def test_a_file_that_is_not_there_is_told_before_the_registry_is_asked(mrpack: Mrpack) -> None:
+    attach = ("attach", "report.json", "127.0.0.1:1/m", "--type", "application/json")
+    assert "report.json" in mrpack(*attach, fails=3).err
+
+
+def test_a_list_without_a_hit_does_not_say_that_there_is_nothing(mrpack: Mrpack, gguf: Path) -> None:
+    mrpack("package", gguf, "m")
+    assert "'other'" in mrpack("list", "other").err
+
+
+def test_hashing_and_writing_are_shown(mrpack: Mrpack, tmp_path: Path) -> None:
+    pipeline = write_stable_diffusion(tmp_path / "sd")
+    lines = mrpack("package", pipeline, "m", "--as", "dduf", "--progress", "json").err.splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    worked = [event for event in events if event["event"] == "worked" and event["position"] == event["size"]]
+    assert {event["what"] for event in worked} >= {"writing model_index.json", "hashing sd.dduf"}
+
+
+def test_a_layout_is_filled_by_a_push(mrpack: Mrpack, gguf: Path) -> None:
+    assert "mrpack push NAME oci:layout:v1" in mrpack("package", gguf, "oci:layout:v1", fails=2).err
+    mrpack("package", gguf, "m")
+    mrpack("push", "m", "oci:layout:v1")
+    assert "no such file or folder: ./none" in mrpack("lint", "./none", fails=3).err

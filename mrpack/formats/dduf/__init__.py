@@ -5,9 +5,10 @@ from mrpack.formats.dduf.directory import DdufEntry
 from mrpack.formats.dduf.rules import reason_against
 from mrpack.formats.dduf.survey import survey
 from mrpack.formats.dduf.unpack import unpack
-from mrpack.formats.dduf.writer import write_dduf
+from mrpack.formats.dduf.writer import Advance, write_dduf
 
 __all__ = [
+    "Advance",
     "ContentCheck",
     "DdufArchive",
     "DdufEntry",

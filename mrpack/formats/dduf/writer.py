@@ -7,7 +7,7 @@ import stat
 import struct
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -36,7 +36,15 @@ class _Written(NamedTuple):
     crc32: int
 
 
-def write_dduf(files: Sequence[ReadableFile], target: Path) -> None:
+Advance = Callable[[str, int, int], None]
+"""Told the name of an entry, its size, and how many of its bytes are written."""
+
+
+def _silent(_name: str, _size: int, _at: int) -> None:
+    pass
+
+
+def write_dduf(files: Sequence[ReadableFile], target: Path, advance: Advance = _silent) -> None:
     """Put the files of a Diffusers folder into one DDUF file: index first, the others by name, aligned.
 
     `target` appears, or is replaced, when all is written and synced; memory does not follow the sizes.
@@ -53,7 +61,7 @@ def write_dduf(files: Sequence[ReadableFile], target: Path) -> None:
     try:
         try:
             with aside.open("xb") as output:
-                _write_archive(output, ordered)
+                _write_archive(output, ordered, advance)
                 output.flush()
                 os.fsync(output.fileno())
             aside.rename(target)
@@ -76,14 +84,14 @@ def _check(ordered: Sequence[ReadableFile], where: str) -> None:
     check_structure(parse_pipeline(index.read(limit=INDEX_LIMIT), index.where), names, where)
 
 
-def _write_archive(output: BinaryIO, ordered: Sequence[ReadableFile]) -> None:
-    written = [_write_entry(output, file) for file in ordered]
+def _write_archive(output: BinaryIO, ordered: Sequence[ReadableFile], advance: Advance = _silent) -> None:
+    written = [_write_entry(output, file, advance) for file in ordered]
     start = output.tell()
     output.writelines(_central(entry) for entry in written)
     output.write(_end(len(written), start, output.tell() - start))
 
 
-def _write_entry(output: BinaryIO, file: ReadableFile) -> _Written:
+def _write_entry(output: BinaryIO, file: ReadableFile, advance: Advance) -> _Written:
     """The checksum stands before the content: it is filled in when the content was read, once."""
     offset = output.tell()
     entry = _Written(file.name.encode(), offset, file.size, 0)
@@ -93,6 +101,7 @@ def _write_entry(output: BinaryIO, file: ReadableFile) -> _Written:
         checksum = zlib.crc32(piece, checksum)
         output.write(piece)
         at += len(piece)
+        advance(file.name, file.size, at)
     if at != file.size or file.read_at(at, 1):
         raise IntegrityError(f"{file.where} changed while it was packaged", hint="repeat")
     end = output.tell()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp.web import StreamResponse
 
-from mrpack.content.progress import Advanced, Event, Finished
+from mrpack.content.progress import Advanced, Event, Finished, Planned
 from mrpack.errors import MrpackError, Unsupported
 from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.gateway.errors import error_json
@@ -59,8 +59,10 @@ class _Positions:
                     self._changed[str(blob.digest)] = blob, position
                 case Finished(blob, _):
                     self._changed[str(blob.digest)] = blob, blob.size
+                case Planned(blobs):
+                    self._sizes |= {str(blob.digest): blob.size for blob in blobs}
                 case _:
-                    self._sizes |= {str(blob.digest): blob.size for blob in event.blobs}
+                    return
         self._loop.call_soon_threadsafe(self.news.set)
 
     def end(self, work: asyncio.Future[str]) -> None:

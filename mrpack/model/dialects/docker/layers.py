@@ -12,7 +12,7 @@ from mrpack.model.annotations import file_annotations, find_path
 from mrpack.model.artifact import HashedLayer
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole, Packing
-from mrpack.model.roles import ROLE, role_by_name
+from mrpack.model.roles import ROLE, format_by_name, role_by_name
 from mrpack.oci.descriptor import Descriptor
 
 
@@ -104,7 +104,9 @@ def read_files(layers: Sequence[Descriptor]) -> tuple[ArtifactFile, ...]:
             continue
         row = _BY_MEDIA_TYPE.get(layer.media_type, _ANY_FILE)
         role = _role_of_file(layer, path) if layer.media_type == _ANY_FILE.media_type else row.role
-        file = ArtifactFile(path=path, role=role, format=row.format, descriptor=layer)
+        # The one role with a type of its own in some formats alone.
+        format_ = row.format or (format_by_name(path) if role is LayerRole.ADAPTER else "")
+        file = ArtifactFile(path=path, role=role, format=format_, descriptor=layer)
         files.setdefault((path, layer.digest), file)
     check_tree([file.path for file in files.values()], "layers")
     return tuple(files.values())
