@@ -31,6 +31,9 @@ def engine_environment(host: HostFacts, run_folder: Path) -> dict[str, str]:
         "HOME": folder,
         "TMPDIR": folder,
         "XDG_CACHE_HOME": f"{folder}/cache",
+        "XDG_CONFIG_HOME": f"{folder}/config",
+        "XDG_DATA_HOME": f"{folder}/data",
+        "XDG_STATE_HOME": f"{folder}/state",
         **_OFFLINE,
         **_PYTHON,
     }

@@ -28,6 +28,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 # What the shell says for a program that cannot be started.
 _CANNOT_START: Final = 127
+_FILES: Final = 65_536
 _READ_SIZE: Final = 64 * 1024
 # A process in uninterruptible sleep (a hung driver) cannot be killed: do not wait for it for ever.
 _REAP_LIMIT_S: Final = 5.0
@@ -63,8 +64,11 @@ def _prctl(option: int, value: int) -> None:
 def _start(argv: list[str], output: int) -> int:
     """Process id of the engine, leader of its own process group."""
     leash = os.getpid()
+    # We ignore SIGTERM, and so would the child at first: one that comes then has to wait, not to be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         with suppress(OSError):  # the child does it too: whoever comes first
             os.setpgid(child, child)
         return child
@@ -75,9 +79,11 @@ def _start(argv: list[str], output: int) -> int:
         if os.getppid() != leash:  # it died before the line above
             os._exit(_CANNOT_START)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold prompts
+        _allow_files()
         _prefer_as_victim()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         signal.set_wakeup_fd(-1)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
@@ -88,6 +94,14 @@ def _start(argv: list[str], output: int) -> int:
         os.write(output, f"cannot start {argv[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(_CANNOT_START)
+
+
+def _allow_files() -> None:
+    """Up to _FILES open files: each connection and each shard is one, and 1,024 is the usual limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    with suppress(ValueError, OSError):  # macOS has a limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 def _prefer_as_victim() -> None:

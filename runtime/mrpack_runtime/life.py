@@ -54,8 +54,14 @@ class Life:
 
     @property
     def name(self) -> str:
-        """The model's, as its engine knows it."""
+        """The model's, as whoever asked first called it."""
         return self.want.bundle.name
+
+    @property
+    def served_name(self) -> str:
+        """What the engine calls it in requests and answers."""
+        launch = self.process.launch if self.process else None
+        return (launch and launch.served_name) or self.name
 
     async def load(self, workshop: Workshop) -> None:
         """Raises as `Workshop.make` and `EngineProcess.ensure_ready`."""

@@ -35,6 +35,7 @@ STOP_GRACE_S: Final = 10.0
 _KILL_GRACE_S: Final = 8.0
 _KILLED_STATUSES: Final = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL})
 _HINTS: Final = {
+    126: "`--sandbox off` starts it without confinement",
     -signal.SIGILL: "this build is for another processor: choose another launcher, or build it here",
 }
 

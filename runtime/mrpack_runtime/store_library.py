@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from mrpack.errors import MrpackError
-from mrpack.model.layer import LayerRole
+from mrpack.model.layer import ArtifactFile, LayerRole
+from mrpack.model.overrides import Imported, Origin, read_carried
 from mrpack.model.timestamp import parse_rfc3339
+from mrpack.readable import open_file
 from mrpack.store.bundle import Bundle
 from mrpack.store.names import StoredModel
 from mrpack.verbs.transfer import pull
@@ -73,7 +75,17 @@ def _model_bundle(name: str, model: StoredModel, bundle: Bundle) -> ModelBundle:
         mmproj=mmproj[0] if mmproj else None,
         chat_template=templates[0] if templates else None,
         adapters=bundle.paths(LayerRole.ADAPTER),
+        imported=_imported(bundle),
     )
+
+
+def _imported(bundle: Bundle) -> Imported:
+    def read(file: ArtifactFile, limit: int) -> bytes:
+        return open_file(bundle.folder / file.path, file.path).read(limit=limit)
+
+    artifact = bundle.artifact
+    carried = read_carried(artifact.files, artifact.settings, read, {Origin.OTHER_TOOL})
+    return Imported(carried.of(Origin.OTHER_TOOL), carried.ignored)
 
 
 def _seconds(created: str) -> int:

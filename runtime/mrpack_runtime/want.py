@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mrpack_runtime.engine import ModelBundle
+from mrpack_runtime.memory import Memory
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice
 from mrpack_runtime.settings import ModelSettings
@@ -12,9 +13,13 @@ from mrpack_runtime.settings import ModelSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """Those with the same key are served by one process: that of the first, with its settings and name."""
+    """Those with the same key are served by one process: that of the first, under its name.
+
+    `need`: memory of that process, estimated.
+    """
 
     bundle: ModelBundle
     choice: EngineChoice
     settings: ModelSettings
     key: EngineKey
+    need: Memory = field(default_factory=Memory)

@@ -119,7 +119,7 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
             rows = [{"index": i, "relevance_score": 1.0 / (i + 1)} for i, _ in enumerate(body["documents"])]
             return {"object": "list", "results": rows, "model": state.options.alias, "usage": usage(body)}
         case "/v1/images/generations":
-            return {"created": 0, "data": [{"b64_json": PIXEL} for _ in range(body.get("n", 1))]}
+            return {"created": 0, "data": [{"b64_json": PIXEL} for _ in range(int(body.get("n") or 1))]}
         case "/apply-template":
             return {"prompt": "".join(f"<{m['role']}>{m['content']}" for m in body["messages"])}
         case "/tokenize":  # a token a letter
@@ -128,7 +128,7 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
                 tokens = [{"id": token, "piece": chr(token)} for token in tokens]
             return {"tokens": tokens}
         case "/detokenize":
-            return {"content": "".join(map(chr, body["tokens"]))}
+            return {"content": "".join(chr(token % 0xD800) for token in body["tokens"])}
     return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class FolderLibrary:
         self._write({key: value for key, value in self._read().items() if key != name})
 
     def find(self, name: str) -> ModelBundle:
+        if re.fullmatch(r"\w[\w.:/@-]{,254}", name, re.ASCII) is None:
+            raise UsageError(f"bad reference {name[:200]!r}")
         models = self._read()
         found = [
             full

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from mrpack.model.overrides import parse_overrides
@@ -182,6 +183,7 @@ class Running:
     library: FolderLibrary
     engine: Any
     folder: Path
+    configured: MemorySettings
 
     async def engine_state(self, index: int = 0) -> Any:
         """What the fake engine says of itself."""
@@ -216,6 +218,7 @@ async def gateway(
     models: tuple[str, ...] = ("localhost/fake:latest",),
     drain_s: float = 5.0,
     deadlines: Deadlines | None = None,
+    tls: SSLContext | None = None,
 ) -> AsyncIterator[Running]:
     """Each name of `models` is a model of its own; `settings` is a document of overrides."""
     engine = engine or FakeEngine()
@@ -246,8 +249,8 @@ async def gateway(
         configured=configured,
         shelf=FolderShelf(library),
     )
-    async with serving(parts, endpoint or TcpEndpoint(0), drain_s=drain_s) as bound:
-        yield Running(Client(bound), pool, library, engine, folder)
+    async with serving(parts, endpoint or TcpEndpoint(0), drain_s=drain_s, tls=tls) as bound:
+        yield Running(Client(bound), pool, library, engine, folder, configured)
 
 
 def exists(path: Path) -> bool:

@@ -27,6 +27,20 @@ CHAT_TEMPLATE: Final = (
     "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
 )
 
+# What a model that calls a function says; its template is TOOL_TEMPLATE.
+TOOL_CALL: Final = ("<tool_call>\n", '{"name":▁"weather",▁"arguments":▁{"city":▁"Rome"}}', "\n</tool_call>")
+TOOL_TEMPLATE: Final = (
+    "{%- if tools %}{{- '<|im_start|>system\n# Tools\n<tools>' }}"
+    "{%- for tool in tools %}{{- '\n' + (tool | tojson) }}{%- endfor %}"
+    "{{- '\n</tools><|im_end|>\n' }}{%- endif %}"
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
+    "{%- if message.content %}{{- message.content }}{%- endif %}"
+    '{%- for call in message.tool_calls or [] %}{{- \'\n<tool_call>\n{"name": "\' + call.function.name'
+    " + '\", \"arguments\": ' + (call.function.arguments | tojson) + '}\n</tool_call>' }}{%- endfor %}"
+    "{{- '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
 _WORDS: Final = ("▁Hello", "▁from", "▁a", "▁tiny", "▁model.")
 _ADAPTED: Final = "▁adapter."
 _UNK, _BOS, _EOS = 0, 1, 2
@@ -52,6 +66,44 @@ def write_markov(folder: Path, *, dtype: str = "f16", chat_template: bool = True
     path = folder / f"markov-{dtype}{'' if chat_template else '-plain'}.gguf"
     writer = gguf.GGUFWriter(path, "llama")
     _add_model(writer, dtype, chat_template=chat_template)
+    _finish(writer)
+    return path
+
+
+def write_templated(folder: Path, template: str) -> Path:
+    """The f16 model with any chat template in the file."""
+    path = folder / "markov-templated.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    _add_model(writer, "f16", chat_template=False)
+    writer.add_chat_template(template)
+    _finish(writer)
+    return path
+
+
+def write_tool_caller(folder: Path) -> Path:
+    """Its one answer is the call TOOL_CALL, in the words of TOOL_TEMPLATE, which it carries."""
+    path = folder / "markov-tools.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    _add_model(writer, "f16", chat_template=False, words=TOOL_CALL)
+    writer.add_chat_template(TOOL_TEMPLATE)
+    _finish(writer)
+    return path
+
+
+def write_reranker(folder: Path) -> Path:
+    """Takes documents that end in `model.` for the best, whatever the query."""
+    path = folder / "markov-reranker.gguf"
+    writer = gguf.GGUFWriter(path, "qwen3")
+    _add_model(writer, "f16", chat_template=False)
+    writer.add_pooling_type(gguf.PoolingType.RANK)
+    writer.add_classifier_output_labels(["yes", "no"])
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)  # the last token decides
+    tokens, embeddings = _vocabulary(64)
+    best = embeddings[tokens.index(_WORDS[-1])] / 8
+    writer.add_tensor("cls.output.weight", np.stack([best, -best]).astype(np.float32))
+    for name in ("attn_q_norm", "attn_k_norm"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.ones(32, np.float32))
     _finish(writer)
     return path
 
@@ -148,11 +200,13 @@ def write_big_vocabulary(path: Path, tokens: int) -> Path:
     return path
 
 
-def _vocabulary(width: int) -> tuple[list[str], NDArray[np.float32]]:
+def _vocabulary(
+    width: int, words: tuple[str, ...] = (*_WORDS, _ADAPTED)
+) -> tuple[list[str], NDArray[np.float32]]:
     """Tokens and their embeddings."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
     tokens += [chr(code) for code in range(0x21, 0x7F)]
-    for word in (*_WORDS, _ADAPTED):
+    for word in words:
         tokens += [word[:end] for end in range(2, len(word) + 1) if word[:end] not in tokens]
     # A hash instead of a generator of random numbers: the same bytes with every version of numpy.
     noise = hashlib.shake_256(b"tiny markov").digest(len(tokens) * width // 8)
@@ -162,11 +216,14 @@ def _vocabulary(width: int) -> tuple[list[str], NDArray[np.float32]]:
     return tokens, embeddings
 
 
-def _add_model(writer: gguf.GGUFWriter, dtype: str, *, chat_template: bool) -> None:
+def _add_model(
+    writer: gguf.GGUFWriter, dtype: str, *, chat_template: bool, words: tuple[str, ...] = _WORDS
+) -> None:
     width = 256 if dtype == "Q4_K_M" else 64
     heads, kv_heads = 2, 1
     kv_width = width // heads * kv_heads
-    tokens, embeddings = _vocabulary(width)
+    ends = (words[-1], _ADAPTED) if words is _WORDS else (words[-1],)
+    tokens, embeddings = _vocabulary(width, (*words[:-1], *ends))
     writer.add_type("model")
     writer.add_name("Tiny Markov")
     writer.add_license("Apache-2.0")
@@ -198,7 +255,7 @@ def _add_model(writer: gguf.GGUFWriter, dtype: str, *, chat_template: bool) -> N
             _add_matrix(writer, f"blk.0.{name}.weight", np.zeros(shape, np.float32), dtype)
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
-    _add_matrix(writer, "output.weight", _output(tokens, embeddings), dtype)
+    _add_matrix(writer, "output.weight", _output(tokens, embeddings, words, ends), dtype)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], *, chat_template: bool) -> None:
@@ -217,14 +274,16 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokens: list[str], *, chat_template:
         writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _output(tokens: list[str], embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+def _output(
+    tokens: list[str], embeddings: NDArray[np.float32], words: tuple[str, ...], ends: tuple[str, ...]
+) -> NDArray[np.float32]:
     output = np.zeros_like(embeddings)
-    for word, following in pairwise(_WORDS):
+    for word, following in pairwise(words):
         output[tokens.index(following)] = _GAIN * embeddings[tokens.index(word)]
-    for last in (_WORDS[-1], _ADAPTED):
+    for last in ends:
         output[_EOS] += _GAIN * embeddings[tokens.index(last)]
     # The last dimension is 1 for every token.
-    output[tokens.index(_WORDS[0]), -1] = _FIRST_WORD_SHARE * _GAIN * embeddings.shape[1]
+    output[tokens.index(words[0]), -1] = _FIRST_WORD_SHARE * _GAIN * embeddings.shape[1]
     return output
 
 

@@ -93,7 +93,7 @@ def test_openai_client_gets_its_own_errors(short_folder: Path) -> None:
             with pytest.raises(openai.BadRequestError) as full:
                 await client.chat.completions.create(model="tiny", messages=long)
             assert full.value.type == "exceed_context_size_error"
-            assert isinstance(full.value.code, str)
+            assert full.value.code == "context_length_exceeded"
             with pytest.raises(openai.BadRequestError):
                 await client.chat.completions.create(model="tiny", messages="nonsense")
             with pytest.raises(openai.BadRequestError):

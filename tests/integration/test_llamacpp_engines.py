@@ -7,33 +7,19 @@ import base64
 import io
 import json
 import math
-import os
-import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from PIL import Image
 
-from mrpack.digest import Digest
-from mrpack.errors import EngineFailed, MrpackError
-from mrpack.formats.gguf import survey
+from mrpack.errors import EngineFailed
 from mrpack.model.overrides.table import BY_KEY
-from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation, UnixEndpoint
-from mrpack_runtime.engines import engines, llamacpp
+from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import OPTIONS
-from mrpack_runtime.host import HostFacts, probe_host
-from mrpack_runtime.process import EngineProcess, EngineState, free_port
-from mrpack_runtime.quirks import QUIRKS
-from mrpack_runtime.select import choose_engine
-from tests.demands import demand
-from tests.fakes.llama_cpp_python import ensure_environment
 from tests.fakes.tiny_gguf import (
     ADAPTED_ANSWER,
     ANSWER,
@@ -42,142 +28,14 @@ from tests.fakes.tiny_gguf import (
     write_mmproj,
     write_sharded,
 )
+from tests.integration.launchers import CHAT, HELLO, LAUNCHERS, Setup, bundle, make_setup
 
 pytestmark = pytest.mark.engine
-
-CHAT = "/v1/chat/completions"
-HELLO = {"messages": [{"role": "user", "content": "Who are you?"}]}
-NAME = "localhost/tiny:latest"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: Any
-    events: tuple[Any, ...] = ()
-
-    @property
-    def content(self) -> str:
-        return self.body["choices"][0]["message"]["content"]
-
-    @property
-    def streamed(self) -> str:
-        choices = [event["choices"][0] for event in self.events if event != "[DONE]" and event.get("choices")]
-        return "".join(choice["delta"].get("content") or "" for choice in choices)
-
-
-class Client:
-    """Drives a process as the gateway does, quirks included."""
-
-    def __init__(self, process: EngineProcess, session: aiohttp.ClientSession) -> None:
-        self.process = process
-        self._session = session
-        name = process.launch.quirks
-        self._quirks = QUIRKS[name]() if name else None
-
-    async def post(self, path: str, body: dict[str, Any]) -> Answer:
-        body = {"model": NAME, **body}
-        try:
-            exchange = self._quirks.begin(path, body) if self._quirks else None
-        except MrpackError as error:
-            return Answer(error.http_status, {"error": {"message": str(error)}})
-        async with self._session.post(
-            f"http://engine{path}", json=exchange.body if exchange else body
-        ) as response:
-            if response.content_type != "text/event-stream":
-                status, answer = response.status, await response.json()
-                return Answer(*(exchange.answer(status, answer) if exchange else (status, answer)))
-            events: list[Any] = []
-            async for line in response.content:
-                if line.startswith(b"data: [DONE]"):
-                    events.append("[DONE]")
-                elif line.startswith(b"data: "):
-                    event = json.loads(line[6:])
-                    events += exchange.chunk(event) if exchange else (event,)
-            return Answer(response.status, None, tuple(events))
-
-
-@dataclass(frozen=True)
-class Setup:
-    """One launcher on this host."""
-
-    launcher: str
-    host: HostFacts
-    run_folder: Path
-
-    def process(self, bundle: ModelBundle, settings: EngineSettings | None = None) -> EngineProcess:
-        choice = choose_engine(bundle.config, engines(), self.host, f"llama.cpp/{self.launcher}")
-        launch = choice.engine.launch(
-            choice.installation,
-            bundle,
-            settings or EngineSettings(threads=1),
-            host=self.host,
-            run_folder=self.run_folder,
-            free_port=free_port,
-        )
-        return EngineProcess(launch, self.host, self.run_folder)
-
-    @asynccontextmanager
-    async def client(
-        self, bundle: ModelBundle, settings: EngineSettings | None = None
-    ) -> AsyncIterator[Client]:
-        process = self.process(bundle, settings)
-        endpoint = process.launch.endpoint
-        assert isinstance(endpoint, UnixEndpoint)
-        connector = aiohttp.UnixConnector(str(endpoint.path), force_close=True)
-        try:
-            await ready(process)
-            async with aiohttp.ClientSession(connector=connector) as session:
-                yield Client(process, session)
-        finally:
-            await process.stop()
-        assert process.state is EngineState.STOPPED
-
-
-async def ready(process: EngineProcess) -> None:
-    try:
-        await process.ensure_ready()
-    except EngineFailed as error:
-        if error.exit_status == -signal.SIGILL:
-            pytest.skip("this llama-server was built for another processor")
-        raise
-
-
-def _probe(environments: Sequence[Path] = ()) -> HostFacts:
-    """`MRPACK_TEST_LLAMA_SERVER` names a llama-server that is not on PATH."""
-    programs = {"llama-server": Path(path)} if (path := os.environ.get("MRPACK_TEST_LLAMA_SERVER")) else {}
-    return probe_host({"PATH": os.environ["PATH"]}, programs=programs, engine_environments=environments)
-
-
-def _found(host: HostFacts) -> set[str]:
-    return {installation.launcher for installation in llamacpp.ENGINE.installations(host)}
-
-
-# Nothing installs a llama-server for us: it is tried where there is one. The other two always are.
-LAUNCHERS = (
-    *sorted(_found(_probe()) & {"native", "wheel"}),
-    "xllamacpp",
-    pytest.param("llama-cpp-python", marks=pytest.mark.slow),
-)
 
 
 @pytest.fixture(params=LAUNCHERS)
 def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    launcher = request.param
-    host = _probe([ensure_environment()] if launcher == "llama-cpp-python" else [])
-    demand("" if launcher in _found(host) else f"llama.cpp is not installed as {launcher}")
-    return Setup(launcher, host, tmp_path_factory.mktemp("r") / "e")
-
-
-def bundle(*weights: Path, **options: Any) -> ModelBundle:
-    return ModelBundle(
-        name=NAME,
-        digest=Digest.of(b"tiny"),
-        config=survey(weights),
-        folder=weights[0].parent,
-        weights=weights,
-        **options,
-    )
+    return make_setup(request.param, tmp_path_factory.mktemp("r") / "e")
 
 
 @pytest.fixture(scope="module")

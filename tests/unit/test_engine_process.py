@@ -219,6 +219,23 @@ def test_a_stop_while_loading_ends_the_wait(run_folder):
     asyncio.run(scenario())
 
 
+def test_a_stop_right_after_the_start_is_not_lost(run_folder):
+    """Else it would end by SIGKILL, after the grace."""
+
+    async def scenario():
+        for _ in range(10):
+            async with running(run_folder, mode="hang") as process:
+                waiting = asyncio.create_task(process.ensure_ready())
+                await until(lambda: process.pid is not None)
+                async with asyncio.timeout(DEADLINE_S):
+                    await process.stop(grace_s=600)
+                with pytest.raises(EngineFailed, match="was stopped"):
+                    await waiting
+                assert process.exit_status == -signal.SIGTERM
+
+    asyncio.run(scenario())
+
+
 def test_a_stop_before_the_start_prevents_it(run_folder):
     async def scenario():
         process = EngineProcess(launch(run_folder, FakeEngine()), HOST, run_folder)
@@ -291,7 +308,8 @@ def test_an_engine_sees_only_the_allowed_environment(run_folder, monkeypatch):
         async with running(run_folder) as process:
             await process.ensure_ready()
             seen = await ask(process, "/fake/environment")
-        own = {"HOME", "TMPDIR", "XDG_CACHE_HOME", "PATH", "LANG", "LC_CTYPE"}
+        own = {"HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE"}
+        own |= {f"XDG_{kind}_HOME" for kind in ("CACHE", "CONFIG", "DATA", "STATE")}
         switches = {name for name in seen if seen[name] == "1"}
         assert set(seen) - own == switches
         assert {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DO_NOT_TRACK"} <= switches

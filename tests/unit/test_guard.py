@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ NAMED = Policy(hosts=frozenset({"gpu.example.com", "192.0.2.7"}))
 OPEN_TO_LAN = Policy(
     beyond_loopback=True, key_hashes=(hash_key("secret"),), hosts=frozenset({"gpu.example.com"})
 )
+MANAGED = replace(OPEN_TO_LAN, management_hashes=(hash_key("master"),))
 
 
 @pytest.mark.parametrize(
@@ -137,11 +139,12 @@ def test_keys_come_in_two_headers(headers, key):
 
 
 def test_each_of_several_keys_is_valid_and_no_other():
-    policy = Policy(key_hashes=(hash_key("one"), hash_key("two")))
-    assert is_key_valid("one", policy)
-    assert is_key_valid("two", policy)
-    assert not is_key_valid("", policy)
-    assert not is_key_valid("onetwo", policy)
+    hashes = (hash_key("one"), hash_key("two"))
+    assert is_key_valid("one", hashes)
+    assert is_key_valid("two", hashes)
+    assert not is_key_valid("onetwo", hashes)
+    assert not is_key_valid("", hashes)
+    assert not is_key_valid(None, (*hashes, hash_key("")))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,15 @@ def test_each_of_several_keys_is_valid_and_no_other():
         (Scope.MANAGEMENT, LOOPBACK, None, None),
         (Scope.MANAGEMENT, OPEN_TO_LAN, None, 401),
         (Scope.MANAGEMENT, OPEN_TO_LAN, "secret", 403),
+        (Scope.OPEN, MANAGED, None, None),
+        (Scope.INFERENCE, MANAGED, "secret", None),
+        (Scope.INFERENCE, MANAGED, "master", None),
+        (Scope.INFERENCE, MANAGED, "wrong", 401),
+        (Scope.MANAGEMENT, MANAGED, None, 401),
+        (Scope.MANAGEMENT, MANAGED, "secret", 401),
+        (Scope.MANAGEMENT, MANAGED, "master", None),
+        (Scope.INFERENCE, Policy(management_hashes=(hash_key("master"),)), None, None),
+        (Scope.MANAGEMENT, Policy(management_hashes=(hash_key("master"),)), None, 401),
     ],
 )
 def test_each_scope_asks_for_its_rights(scope, policy, key, status):

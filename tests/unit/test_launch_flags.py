@@ -277,6 +277,12 @@ def test_every_setting_that_may_travel_is_spelled_and_no_other():
             ("reasoning_format", "DEEPSEEK_LEGACY"),
             None,
         ),
+        (
+            {"speculative": "ngram-simple"},
+            "--spec-type ngram-simple",
+            ("speculative.types", "NGRAM_SIMPLE"),
+            ("draft_model", "prompt-lookup-decoding"),
+        ),
         ({"pooling": "last"}, "--pooling last", ("pooling_type", "LAST"), None),
         (
             {"chat_template_kwargs": {"enable_thinking": False}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mrpack.digest import Digest
 from mrpack.errors import EngineFailed
 from mrpack_runtime.engine import Operation
+from mrpack_runtime.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import (
     CrashLoop,
+    Demand,
     EngineKey,
     Evict,
     Overloaded,
@@ -20,6 +24,7 @@ from mrpack_runtime.scheduling import (
     Resident,
     Schedule,
     Start,
+    TooLarge,
     Use,
     Wait,
 )
@@ -39,14 +44,24 @@ class Driver:
     def __init__(self, **limits) -> None:
         self.schedule = Schedule(PoolLimits(**limits))
         self.now = 100.0
+        self.needs: dict[EngineKey, Memory] = {}
 
     def ask(self, name: EngineKey, keep_alive_s: float | None = 300.0, *, pinned: bool = False):
-        return self.schedule.decide(name, self.now, keep_alive_s=keep_alive_s, pinned=pinned)
+        return self.schedule.decide(self.demand(name, keep_alive_s, pinned=pinned), self.now)
+
+    def demand(self, name: EngineKey, keep_alive_s: float | None = 300.0, *, pinned: bool = False) -> Demand:
+        return Demand(
+            key=name,
+            name=name.digest.short,
+            need=self.needs.get(name, Memory()),
+            keep_alive_s=keep_alive_s,
+            pinned=pinned,
+        )
 
     def request(self, name: EngineKey, keep_alive_s: float | None = 300.0, *, pinned: bool = False):
         """Enters, and stands in line while it is not served."""
         self.schedule.enter(name, self.now)
-        self.schedule.join_line(name)
+        self.schedule.join_line(self.demand(name))
         return self.ask(name, keep_alive_s, pinned=pinned)
 
     def served(self, name: EngineKey) -> Resident:
@@ -149,7 +164,8 @@ def test_models_get_room_in_the_order_they_came():
     assert d.request(B) == Wait()
     assert d.request(C) == Wait()
     d.release(a)
-    assert d.ask(C) == Evict(a)
+    assert d.ask(C) == Wait()
+    assert d.ask(B) == Evict(a)
     d.schedule.gone(a)
     assert d.ask(C) == Wait()
     assert isinstance(d.ask(B), Start)
@@ -282,14 +298,137 @@ def test_the_line_is_bounded_but_ready_engines_have_none():
     assert d.ask(A) == Use(ready)
 
 
+def variant(name: EngineKey, settings: str) -> EngineKey:
+    return replace(name, variant=settings)
+
+
+def test_other_settings_start_another_engine_once_the_old_one_has_ended():
+    d = Driver()
+    old, new = variant(A, "1"), variant(A, "2")
+    first = d.load(old)
+    assert d.request(new) == Wait()
+    assert d.request(old) == Wait(), "nobody gets the old settings any more"
+    d.release(first)
+    assert d.ask(new) == Evict(first)
+    d.schedule.gone(first)
+    assert isinstance(d.ask(new), Start)
+
+
+def test_requests_that_came_before_the_change_are_served_first():
+    d = Driver()
+    old, new = variant(A, "1"), variant(A, "2")
+    start = d.request(old)
+    assert d.request(new) == Wait()
+    d.schedule.loaded(start.resident, d.now)
+    assert d.ask(new) == Wait()
+    d.release(d.served(old))
+    assert d.ask(new) == Evict(start.resident)
+
+
+def test_an_engine_with_old_settings_goes_even_if_nobody_waits_any_more():
+    d = Driver()
+    first = d.load(variant(A, "1"), pinned=True)
+    d.request(variant(A, "2"))
+    d.schedule.leave_line(variant(A, "2"))
+    d.schedule.leave()
+    d.release(first)
+    assert d.schedule.next_expiry() == d.now
+    assert d.schedule.expired(d.now) == (first,)
+    d.schedule.gone(first)
+    fresh = d.request(variant(A, "2"))
+    assert isinstance(fresh, Start)
+    assert fresh.resident.pinned, "what was pinned stays so"
+
+
+def test_another_name_of_the_same_model_keeps_its_own_settings():
+    d = Driver()
+    first = d.load(variant(A, "1"))
+    d.schedule.enter(variant(A, "2"), d.now)
+    demand = Demand(key=variant(A, "2"), name="another")
+    d.schedule.join_line(demand)
+    assert isinstance(d.schedule.decide(demand, d.now), Start)
+    assert first.is_lent
+
+
+GIB = 2**30
+
+
+def test_memory_is_never_promised_twice():
+    d = Driver(memory=MemoryLimit(8 * GIB))
+    d.needs = {A: Memory(5 * GIB), B: Memory(4 * GIB), C: Memory(3 * GIB)}
+    a = d.idle(A)
+    assert d.request(B) == Evict(a)
+    assert d.ask(B) == Wait(), "it is not gone yet"
+    d.schedule.gone(a)
+    assert isinstance(d.ask(B), Start)
+    assert isinstance(d.request(C), Start)
+
+
+def test_a_model_that_never_fits_is_refused_with_numbers():
+    d = Driver(memory=MemoryLimit(8 * GIB, (4 * GIB,)))
+    d.needs = {A: Memory(9 * GIB), B: Memory(GIB, (5 * GIB,))}
+    with pytest.raises(TooLarge, match=r"would take 9\.0 GiB of memory, and engines may take 8\.0 GiB"):
+        d.request(A)
+    with pytest.raises(TooLarge, match=r"5\.0 GiB of GPU 0, and engines may take 4\.0 GiB of GPU 0"):
+        d.request(B)
+
+
+def test_only_those_go_that_have_what_is_missing():
+    d = Driver(memory=MemoryLimit(8 * GIB, (4 * GIB,)), max_loaded=8)
+    d.needs = {A: Memory(GIB), B: Memory(GIB, (3 * GIB,)), C: Memory(GIB, (3 * GIB,))}
+    d.idle(A)
+    b = d.idle(B)
+    assert d.request(C) == Evict(b)
+
+
+def test_nothing_is_unloaded_for_a_model_that_has_to_wait_all_the_same():
+    d = Driver(memory=MemoryLimit(8 * GIB))
+    d.needs = {A: Memory(4 * GIB), B: Memory(GIB), C: Memory(6 * GIB)}
+    a = d.load(A)
+    b = d.idle(B)
+    assert d.request(C) == Wait()
+    assert b.is_lent
+    d.release(a)
+    assert d.ask(C) == Evict(b), "the one that was used first"
+
+
+def test_small_models_do_not_overtake_a_large_one_for_ever():
+    d = Driver(memory=MemoryLimit(8 * GIB))
+    d.needs = {A: Memory(4 * GIB), B: Memory(6 * GIB), C: Memory(2 * GIB)}
+    a = d.load(A)
+    assert d.request(B) == Wait()
+    assert d.request(C) == Wait(), "it came later"
+    d.release(a)
+    assert d.ask(B) == Evict(a)
+    d.schedule.gone(a)
+    assert isinstance(d.ask(B), Start)
+    assert isinstance(d.ask(C), Start)
+
+
+def test_pinned_models_that_leave_no_memory_are_named():
+    d = Driver(memory=MemoryLimit(8 * GIB))
+    d.needs = {A: Memory(4 * GIB), B: Memory(6 * GIB)}
+    d.idle(A, pinned=True)
+    with pytest.raises(Overloaded, match="pinned"):
+        d.request(B)
+
+
+# By model: its memory in the machine of 10 with a GPU of 6.
+NEEDS = {A: Memory(2), B: Memory(1, (5,)), C: Memory(6, (2,)), D: Memory(9)}
+MACHINE = MemoryLimit(10, (6,))
+PINNED = (A, B)
+
+
 class ScheduleMachine(RuleBasedStateMachine):
     """Any order of events keeps the promises."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.schedule = Schedule(PoolLimits(max_loaded=2, max_requests=12, max_waiting=8, crash_limit=2))
-        self.waiting: list[EngineKey] = []
+        limits = PoolLimits(max_loaded=3, max_requests=12, max_waiting=8, memory=MACHINE, crash_limit=2)
+        self.schedule = Schedule(limits)
+        self.settings = dict.fromkeys(NEEDS, "first")
+        self.waiting: list[Demand] = []
         self.leases: list[Resident] = []
         self.loading: list[Resident] = []
         self.stopping: list[Resident] = []
@@ -299,46 +438,63 @@ class ScheduleMachine(RuleBasedStateMachine):
         again = True
         while again:
             again = False
-            for name in list(self.waiting):
+            for demand in list(self.waiting):
                 try:
-                    decision = self.schedule.decide(name, self.now, keep_alive_s=5.0)
+                    decision = self.schedule.decide(demand, self.now)
                 except (Overloaded, CrashLoop):
-                    self.schedule.leave_line(name)
-                    self.schedule.leave()
-                    self.waiting.remove(name)
+                    self.leave(demand)
+                    again = True
                     continue
                 match decision:
                     case Use(resident):
                         assert resident.phase is Phase.READY
-                        self.schedule.leave_line(name)
-                        self.waiting.remove(name)
+                        assert resident.key == demand.key
+                        self.schedule.leave_line(demand.key)
+                        self.waiting.remove(demand)
                         self.leases.append(resident)
+                        again = True
                     case Start(resident):
                         self.loading.append(resident)
                         again = True
                     case Evict(victim):
                         assert victim.busy == 0
+                        assert victim not in self.loading
                         assert victim.phase is Phase.STOPPING
+                        assert not victim.pinned or victim.outdated
                         self.stopping.append(victim)
                         again = True
 
-    @rule(name=st.sampled_from([A, B, C, D]))
-    def request(self, name: EngineKey) -> None:
+    def leave(self, demand: Demand) -> None:
+        self.schedule.leave_line(demand.key)
+        self.schedule.leave()
+        self.waiting.remove(demand)
+
+    @rule(name=st.sampled_from([A, B, C, D]), pinned=st.booleans())
+    def request(self, name: EngineKey, pinned: bool) -> None:
+        key = variant(name, self.settings[name])
+        demand = Demand(
+            key=key,
+            name=name.digest.short,
+            need=NEEDS[name],
+            keep_alive_s=5.0,
+            pinned=pinned and name in PINNED,
+        )
         try:
-            self.schedule.enter(name, self.now)
+            self.schedule.enter(key, self.now)
         except (Overloaded, CrashLoop):
             return
-        self.schedule.join_line(name)
-        self.waiting.append(name)
+        self.schedule.join_line(demand)
+        self.waiting.append(demand)
         self.poll()
+
+    @rule(name=st.sampled_from([A, B, C, D]), settings=st.sampled_from(["first", "second", "third"]))
+    def somebody_configures(self, name: EngineKey, settings: str) -> None:
+        self.settings[name] = settings
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def client_leaves(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(self.waiting))
-        self.waiting.remove(name)
-        self.schedule.leave_line(name)
-        self.schedule.leave()
+        self.leave(data.draw(st.sampled_from(self.waiting)))
         self.poll()
 
     @precondition(lambda self: self.loading)
@@ -371,9 +527,15 @@ class ScheduleMachine(RuleBasedStateMachine):
     @rule()
     def engine_crashes(self) -> None:
         resident = self.leases[0]
-        if resident.phase is Phase.READY:
+        if resident.phase is Phase.READY and self.schedule.residents.get(resident.key) is resident:
             self.schedule.failed(resident, BROKEN, self.now)
             self.poll()
+
+    @rule(name=st.sampled_from([A, B, C, D]))
+    def somebody_unloads(self, name: EngineKey) -> None:
+        keys = [key for key in self.schedule.residents if key.digest == name.digest]
+        self.stopping.extend(self.schedule.unload(keys))
+        self.poll()
 
     @rule(seconds=st.floats(0.1, 40))
     def time_passes(self, seconds: float) -> None:
@@ -384,12 +546,14 @@ class ScheduleMachine(RuleBasedStateMachine):
     @invariant()
     def the_limits_hold(self) -> None:
         residents = self.schedule.residents.values()
-        assert len(residents) <= 2
+        assert len(residents) <= 3
+        assert not MACHINE.lacks(sum((resident.need for resident in residents), Memory()))
         assert self.schedule.requests == len(self.waiting) + len(self.leases) <= 12
         for resident in residents:
             assert resident.busy == self.leases.count(resident)
             if resident.phase is Phase.STOPPING:
                 assert resident in self.stopping
+                assert resident.busy == 0
 
     @invariant()
     def nobody_waits_without_reason(self) -> None:
@@ -397,6 +561,22 @@ class ScheduleMachine(RuleBasedStateMachine):
         if self.waiting:
             assert self.loading or self.stopping or self.leases
 
+    def teardown(self) -> None:
+        """When all that is under way ends, everybody who waits is served, or told why not."""
+        for _ in range(1000):
+            if self.loading:
+                self.schedule.loaded(self.loading.pop(0), self.now)
+            elif self.leases:
+                self.schedule.release(self.leases.pop(0), self.now)
+                self.schedule.leave()
+            elif self.stopping:
+                self.schedule.gone(self.stopping.pop(0))
+            elif not self.waiting:
+                break
+            self.poll()
+        assert not self.waiting
+        assert self.schedule.waiting == self.schedule.requests == 0
+
 
 TestScheduleMachine = ScheduleMachine.TestCase
-TestScheduleMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestScheduleMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

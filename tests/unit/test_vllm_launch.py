@@ -520,7 +520,7 @@ def main():
 def test_shared_memory_of_a_killed_engine_is_removed_with_its_run_folder(tmp_path):
     folder = make_run_folder(tmp_path)
     prefix = shared_memory_prefix(folder)
-    done = run_child(tmp_path, "vllm", "1", LEAVES_SHARED_MEMORY, MRPACK_SHARED_MEMORY=prefix)
+    done = run_child(tmp_path, "vllm", "1", LEAVES_SHARED_MEMORY, _MRPACK_SHARED_MEMORY=prefix)
     assert done.returncode == -signal.SIGKILL
     assert list(Path("/dev/shm").glob(f"{folder.name}.*"))
     remove_run_folder(folder)

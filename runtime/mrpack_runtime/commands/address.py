@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from mrpack.cli.options import FILE
-from mrpack.errors import UsageError, from_os_error
-from mrpack_runtime.client import DEFAULT_PORT, GatewayClient
+from mrpack.errors import NotFound, UsageError, from_os_error
+from mrpack_runtime.client import DEFAULT_PORT, GatewayClient, Tls
 from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
 
 _OPTIONS: Final = (
@@ -22,7 +23,7 @@ _OPTIONS: Final = (
         show_default=True,
         envvar="MRPACK_HOST",
         show_envvar=True,
-        help="The gateway's address.",
+        help="The gateway's address; commands that ask one take https://ADDRESS, too.",
     ),
     click.option(
         "--port",
@@ -49,6 +50,9 @@ _OPTIONS: Final = (
         help="A file with API keys, one a line; nobody else may read it.",
     ),
 )
+_CA_FILE: Final = click.option(
+    "--ca-file", type=FILE, metavar="FILE", help="Trust this PEM file of certificates, and speak TLS."
+)
 
 
 def address_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -71,9 +75,21 @@ def client_options(function: Callable[..., None]) -> Callable[..., None]:
     """The function gets a `client` of the gateway; the first key is the one that is sent."""
 
     @address_options
+    @_CA_FILE
     @functools.wraps(function)
-    def run(*args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], **rest: Any) -> None:
-        function(*args, client=GatewayClient(endpoint, api_keys[0] if api_keys else None), **rest)
+    def run(
+        *args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], ca_file: Path | None, **rest: Any
+    ) -> None:
+        tls = None
+        if isinstance(endpoint, TcpEndpoint):
+            scheme, _, host = endpoint.host.rpartition("://")
+            if scheme not in {"", "http", "https"}:
+                raise UsageError(f"{endpoint.host} is no address", hint="write NAME or https://NAME")
+            if ca_file is not None and not ca_file.is_file():
+                raise NotFound(f"there is no file {ca_file}")
+            endpoint = replace(endpoint, host=host.rstrip("/"))
+            tls = Tls(ca_file) if scheme == "https" or ca_file else None
+        function(*args, client=GatewayClient(endpoint, api_keys[0] if api_keys else None, tls=tls), **rest)
 
     return run
 

@@ -6,17 +6,32 @@ import asyncio
 import logging
 import os
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.options import FILE, Size
 from mrpack.errors import UsageError
-from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.commands.address import address_options
+from mrpack_runtime.client import GatewayClient, Tls
+from mrpack_runtime.commands.address import address_options, read_api_keys
 from mrpack_runtime.commands.tuning import tuning_options
-from mrpack_runtime.engine import Endpoint, TcpEndpoint
+from mrpack_runtime.engine import Endpoint, Launch, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.settings import CommandSettings
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from mrpack_runtime.host import HostFacts
+    from mrpack_runtime.want import Want
+
+
+class MemorySize(Size):
+    """A size, `all` or `none`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in {"all", "none"} else super().convert(value, param, ctx)
 
 
 @command("serve")
@@ -52,6 +67,22 @@ from mrpack_runtime.settings import CommandSettings
     metavar="ORIGIN",
     help="Let web pages of this origin in, such as http://localhost:3000 or http://localhost:*.",
 )
+@click.option(
+    "--memory-limit",
+    type=MemorySize(),
+    default="all",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that all engines may take together, such as 16G; `none`: do not watch it.",
+)
+@click.option(
+    "--management-key-file",
+    type=FILE,
+    metavar="FILE",
+    help="Keys for unload, logs, configure and what changes models, from other machines too.",
+)
+@click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with this PEM file's certificate.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, a PEM file of yours alone.")
 @click.option("--dry-run", is_flag=True, help="Only show how MODELs would be run, with the exact command.")
 def serve(
     invocation: Invocation,
@@ -65,6 +96,10 @@ def serve(
     max_loaded: int,
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
+    memory_limit: str | int,
+    management_key_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     dry_run: bool,
 ) -> None:
     """Serve local models over OpenAI's HTTP API, until it is stopped.
@@ -83,6 +118,12 @@ def serve(
     from mrpack_runtime.gateway.guard import Policy, hash_key, is_loopback  # noqa: PLC0415
     from mrpack_runtime.scheduling import PoolLimits  # noqa: PLC0415
 
+    if bool(tls_cert) != bool(tls_key):
+        raise UsageError("--tls-cert and --tls-key go together")
+    if tls_cert and isinstance(endpoint, UnixEndpoint):
+        raise UsageError("a Unix socket needs no TLS")
+    if isinstance(endpoint, TcpEndpoint) and "://" in endpoint.host:
+        raise UsageError("--host is an address to listen on", hint="TLS needs --tls-cert and --tls-key")
     if len(models) > max_loaded:
         raise UsageError(f"{len(models)} models are more than --max-loaded {max_loaded}")
     options = GatewayOptions(
@@ -90,6 +131,9 @@ def serve(
             hosts=frozenset(name.lower() for name in hosts),
             origins=origins,
             key_hashes=tuple(hash_key(key) for key in api_keys),
+            management_hashes=tuple(
+                hash_key(key) for key in (read_api_keys(management_key_file) if management_key_file else ())
+            ),
             beyond_loopback=isinstance(endpoint, TcpEndpoint) and not is_loopback(endpoint.host),
             check_host=isinstance(endpoint, TcpEndpoint),
         ),
@@ -97,39 +141,54 @@ def serve(
         tuning=tuning,
         backend=backend,
         pull=pull == "missing",
+        memory_limit=memory_limit if isinstance(memory_limit, int) else None,
+        watch_memory=memory_limit != "none",
     )
     if dry_run:
         _show(invocation, models, options)
         return
-    code = _serve(invocation, endpoint, models, options)
+    tls = None
+    if tls_cert and tls_key:
+        from mrpack_runtime.gateway.tls import server_context  # noqa: PLC0415
+
+        tls = server_context(tls_cert, tls_key)
+    code = _serve(invocation, endpoint, models, options, tls)
     if code:
         click.get_current_context().exit(code)
 
 
-def _serve(invocation: Invocation, endpoint: Endpoint, models: tuple[str, ...], options: Any) -> int:
+def _serve(
+    invocation: Invocation,
+    endpoint: Endpoint,
+    models: tuple[str, ...],
+    options: Any,
+    tls: SSLContext | None,
+) -> int:
     from mrpack_runtime.assembly import build_gateway  # noqa: PLC0415
     from mrpack_runtime.gateway.app import run_loop, serve  # noqa: PLC0415
-    from mrpack_runtime.host import probe_host  # noqa: PLC0415
+    from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
     def on_listening(bound: Endpoint) -> None:
-        url = GatewayClient(bound).url
+        url = GatewayClient(bound, tls=Tls() if tls else None).url
         invocation.result(url, {"url": url, "pid": os.getpid()})
         invocation.say(
             f"serving at {url}" + ("" if url.startswith("unix:") else "/v1") + ", stop with Ctrl-C"
         )
 
     async def main() -> int:
-        gateway = build_gateway(invocation.workspace, probe_host(os.environ), options)
+        gateway = build_gateway(invocation.workspace, host, options)
         keep_log(gateway.logbook)
         return await serve(
             gateway,
             endpoint,
             preload=models,
+            tls=tls,
             on_listening=on_listening,
             on_loaded=lambda name: invocation.say(f"loaded {name}"),
         )
 
-    return run_loop(main())
+    with host_with_engines(invocation.settings.home, os.environ) as host:
+        return run_loop(main())
 
 
 def keep_log(logbook: logging.Handler) -> None:
@@ -144,22 +203,24 @@ def keep_log(logbook: logging.Handler) -> None:
 
 def _show(invocation: Invocation, models: tuple[str, ...], options: Any) -> None:
     from mrpack_runtime.assembly import build_resolver, build_workshop  # noqa: PLC0415
-    from mrpack_runtime.host import probe_host  # noqa: PLC0415
+    from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
     if not models:
         raise UsageError("--dry-run needs a MODEL")
-    host = probe_host(os.environ)
-    workshop = build_workshop(invocation.workspace, host)
 
-    async def resolve() -> list[Any]:
+    async def resolve(host: HostFacts) -> list[tuple[Want, Launch]]:
+        workshop = build_workshop(invocation.workspace, host, options.tuning.sandbox)
         resolver = build_resolver(invocation.workspace, host, options)
-        return [await resolver.resolve(name, None, None) for name in models]
+        wants = [await resolver.resolve(name, None, None) for name in models]
+        return [(want, workshop.preview(want)) for want in wants]
 
     lines = []
     values = []
-    for want in asyncio.run(resolve()):
-        launch = workshop.preview(want)
-        lines += [f"# {want.bundle.name}: {want.choice.reason}", shlex.join(launch.argv)]
+    with host_with_engines(invocation.settings.home, os.environ) as host:
+        found = asyncio.run(resolve(host))
+    for want, launch in found:
+        lines += [f"# {want.bundle.name}: {want.choice.reason}", f"# may touch: {launch.confinement}"]
+        lines += [f"# expected to take {want.need}", shlex.join(launch.argv)]
         values.append(
             {
                 "model": want.bundle.name,
@@ -170,7 +231,9 @@ def _show(invocation: Invocation, models: tuple[str, ...], options: Any) -> None
                 "operation": str(want.key.operation),
                 "command": list(launch.argv),
                 "environment": dict(launch.environment),
+                "confinement": launch.confinement,
                 "why": want.choice.reason,
+                "memory": {"host": want.need.host, "gpus": list(want.need.gpus)},
                 "sampling": dict(want.settings.sampling),
                 "keep_alive_s": want.settings.keep_alive_s,
             }

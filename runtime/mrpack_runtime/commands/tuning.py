@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from mrpack.model.overrides import Overrides, parse_setting
+from mrpack_runtime.confinement import Sandbox
 from mrpack_runtime.settings import CommandSettings
 
 _OPTIONS: Final = (
@@ -42,6 +43,12 @@ _OPTIONS: Final = (
         metavar="SECONDS",
         help="The longest time that loading a model may take.",
     ),
+    click.option(
+        "--sandbox",
+        type=click.Choice([str(word) for word in Sandbox]),
+        help="Confine engines as far as the kernel can, not at all, or refuse those that it cannot."
+        "  [default: auto, or what config.toml says]",
+    ),
 )
 
 
@@ -56,6 +63,7 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         parallel: int | None,
         settings: tuple[str, ...],
         ready_timeout: float,
+        sandbox: str | None,
         **rest: Any,
     ) -> None:
         overrides = Overrides()
@@ -64,7 +72,11 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         if context_size is not None:
             overrides = Overrides({**overrides.values, "context_size": context_size})
         tuning = CommandSettings(
-            overrides=overrides, threads=threads, parallel=parallel, ready_timeout_s=ready_timeout
+            overrides=overrides,
+            threads=threads,
+            parallel=parallel,
+            ready_timeout_s=ready_timeout,
+            sandbox=Sandbox(sandbox) if sandbox else None,
         )
         function(*args, tuning=tuning, **rest)
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final, TypeVar
 
 from mrpack.errors import HostRefused, from_os_error
@@ -48,9 +49,11 @@ def run_loop(main: Coroutine[None, None, _T]) -> _T:
 
 @asynccontextmanager
 async def serving(
-    gateway: Gateway, endpoint: Endpoint, *, drain_s: float = DRAIN_S
+    gateway: Gateway, endpoint: Endpoint, *, drain_s: float = DRAIN_S, tls: SSLContext | None = None
 ) -> AsyncIterator[Endpoint]:
     """Listens until the block ends, then drains. Gives the endpoint with the port that was taken.
+
+    `tls`: not for Unix sockets.
 
     Raises:
         AccessDenied: other machines could connect without a key.
@@ -59,7 +62,7 @@ async def serving(
     check_policy(gateway.policy)
     server = GatewayServer(Dispatcher(gateway).answer, gateway.deadlines, limit=_connection_limit())
     try:
-        async with _listening(server, endpoint) as bound:
+        async with _listening(server, endpoint, tls) as bound:
             yield bound
     finally:
         await gateway.pool.drain(drain_s)
@@ -71,6 +74,7 @@ async def serve(
     endpoint: Endpoint,
     *,
     preload: tuple[str, ...] = (),
+    tls: SSLContext | None = None,
     on_listening: Callable[[Endpoint], None],
     on_loaded: Callable[[str], None],
 ) -> int:
@@ -87,7 +91,7 @@ async def serve(
 
     loop.add_signal_handler(signal.SIGTERM, on_signal, 0)
     loop.add_signal_handler(signal.SIGINT, on_signal, 130)
-    async with serving(gateway, endpoint) as bound:
+    async with serving(gateway, endpoint, tls=tls) as bound:
         on_listening(bound)
         loading = asyncio.create_task(_preload(gateway, preload, on_loaded))
         stopping = asyncio.create_task(stop.wait())
@@ -118,7 +122,9 @@ async def _preload(gateway: Gateway, models: tuple[str, ...], on_loaded: Callabl
 
 
 @asynccontextmanager
-async def _listening(server: GatewayServer, endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+async def _listening(
+    server: GatewayServer, endpoint: Endpoint, tls: SSLContext | None
+) -> AsyncIterator[Endpoint]:
     loop = asyncio.get_running_loop()
     if isinstance(endpoint, UnixEndpoint):
         _remove_stale(endpoint.path)
@@ -129,7 +135,14 @@ async def _listening(server: GatewayServer, endpoint: Endpoint) -> AsyncIterator
         bound: Endpoint = endpoint
     else:
         try:
-            listener = await loop.create_server(server, endpoint.host, endpoint.port, backlog=_BACKLOG)
+            listener = await loop.create_server(
+                server,
+                endpoint.host,
+                endpoint.port,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=server.deadlines.header_s if tls else None,
+            )
         except OSError as error:
             raise HostRefused(
                 f"cannot listen on {endpoint.host}:{endpoint.port}: {error.strerror or error}",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +19,8 @@ from mrpack_runtime.gateway.errors import RequestRefused, error_json
 _LOG: Final = logging.getLogger(__name__)
 _MAX_HEADERS: Final = 100
 _MAX_LINE: Final = 16 * 1024
+_ADDRESS_SHARE: Final = 8
+_NETWORK_BITS: Final = 64
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
@@ -43,11 +47,12 @@ class Deadlines:
 class _Connection(RequestHandler):
     """Knows until when its client has to send a header, and since when it takes nothing of an answer."""
 
-    __slots__ = ("_deadline", "_deadlines", "_in_request", "_server", "_stalled_since")
+    __slots__ = ("_address", "_deadline", "_deadlines", "_in_request", "_server", "_stalled_since")
 
     def __init__(self, server: GatewayServer, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self._server = server
+        self._address: str | None = None
         self._in_request = False
         self._deadlines = server.deadlines
         self._deadline: float | None = loop.time() + self._deadlines.header_s
@@ -55,9 +60,14 @@ class _Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._server.is_full and self.transport is not None:
+        self._address = peer_address(transport.get_extra_info("peername"))
+        if not self._server.let_in(self._address) and self.transport is not None:
             self.transport.write(_refusal())
             self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._server.let_out(self._address)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and not self._in_request:
@@ -118,8 +128,26 @@ def _refusal() -> bytes:
     return _FULL % (len(body), body)
 
 
+def peer_address(peer: object) -> str | None:
+    """Of a client on another machine; of IPv6 the network, all of which one machine may have."""
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0]) if isinstance(peer, tuple) else None
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if address is None or address.is_loopback:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
+    return str(address)
+
+
 class GatewayServer(Server):
-    """Makes connections, at most `limit` at once, and patrols them. `answer` is called for every request."""
+    """Makes connections, at most `limit` at once, and patrols them. `answer` is called for every request.
+
+    One address of another machine has at most an eighth of the connections.
+    """
 
     def __init__(
         self,
@@ -130,13 +158,24 @@ class GatewayServer(Server):
     ) -> None:
         super().__init__(self._serve, handler_cancellation=True)
         self._limit = limit
+        self._by_address: Counter[str] = Counter()
         self.deadlines = deadlines
         self._answer = answer
         self._patrol_task = asyncio.get_running_loop().create_task(self._patrol())
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._connections) > self._limit
+    def let_in(self, address: str | None) -> bool:
+        """Counts one more, whether there is room for it or not."""
+        if address is None:
+            return len(self._connections) <= self._limit
+        self._by_address[address] += 1
+        most = max(1, self._limit // _ADDRESS_SHARE)
+        return len(self._connections) <= self._limit and self._by_address[address] <= most
+
+    def let_out(self, address: str | None) -> None:
+        if address is not None:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
 
     def __call__(self) -> RequestHandler:
         return _Connection(

