@@ -3,7 +3,7 @@
     python benchmarks/fast_engine.py SOCKET
 
 Answers every POST with a small chat completion; one that asks for a stream gets as many chunks as its field
-`n` says, at once, or one every `pause_s` seconds.
+`chunks` says, at once, or one every `pause_s` seconds.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"GET"):
             self.transport.write(HEALTHY)
         elif body.get("stream"):
-            self.task = asyncio.ensure_future(self.stream(body["n"], body.get("pause_s", 0)))
+            self.task = asyncio.ensure_future(self.stream(body["chunks"], body.get("pause_s", 0)))
         else:
             self.transport.write(WHOLE)
 

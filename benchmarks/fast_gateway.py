@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
+from mrpack_runtime.confinement import Sandbox
 from mrpack_runtime.engine import Installation, Launch, ModelBundle, Operation, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.app import run_loop, serve
 from mrpack_runtime.gateway.call import Gateway
@@ -82,7 +83,7 @@ async def main(folder):
     gateway = Gateway(
         library=library,
         resolver=Resolver(library, engines, host, CommandSettings()),
-        pool=Pool(EngineWorkshop(host, folder, folder)),
+        pool=Pool(EngineWorkshop(host, folder, folder, Sandbox.OFF)),
         engines=engines,
         host=host,
         policy=Policy(),

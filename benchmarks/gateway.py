@@ -1,10 +1,10 @@
-"""What the gateway costs: the same requests straight to an engine and through the gateway, in one run.
+"""What the gateway costs: the same load on an engine, through the gateway, and through another proxy.
 
-    python benchmarks/gateway.py [--rounds 3] [--json FILE]
+    python benchmarks/gateway.py [--rounds 3] [--clients 1,10,100,1000] [--out docs/benchmarks]
 
-Prints a table. The engine (benchmarks/fast_engine.py) does nothing but answer, so that every difference is
-the gateway's. Latency is the median over sequential requests on one connection; a stream is measured from the
-request to `[DONE]`. CPU is that of the gateway's process alone.
+The engine (benchmarks/fast_engine.py) does nothing but answer, so that every difference is the proxy's. In
+each round every way has its turn, so that a busy minute is everybody's. CPU and memory are those of the
+proxy's process alone. The other proxy needs the dependency group `benchmark`; without it, it is left out.
 """
 
 from __future__ import annotations
@@ -13,129 +13,65 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-GATEWAY_PROGRAM = Path(__file__).with_name("fast_gateway.py")
-MODEL = "localhost/bench:latest"
-CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Tell me something about gateways. " * 6}]}
+from http_load import Connect, allow_files, ask, stream, to_port, to_socket
+from measure import machine
+
+from mrpack_runtime.chart import Panel, svg
+
+HERE = Path(__file__).parent
+DIRECT, GATEWAY, OTHER = "direct", "mrpack", "starlette + httpx"
+# Its pool of connections looks at all of them for each request: a thousand clients take it minutes.
+OTHER_LIMIT = 100
 REQUESTS = 1000
 CHUNKS = 20_000
-STREAMS = 100
-MANY_STREAMS = 1000
+# Streams as of models: slow ones, held open together.
+HELD_CHUNKS, HELD_PAUSE_S = 20, 0.05
 
 
 @dataclass
-class Row:
-    """One figure straight and through the gateway."""
+class Way:
+    """A way to the engine; `pid` of the proxy on it."""
 
-    what: str
-    unit: str
-    direct: list[float] = field(default_factory=list)
-    gateway: list[float] = field(default_factory=list)
-
-
-Connect = Callable[[], socket.socket]
+    name: str
+    connect: Connect
+    pid: int | None = None
 
 
-def request(body: dict[str, Any]) -> bytes:
-    content = json.dumps(body).encode()
-    head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+@dataclass
+class Cell:
+    """What was measured for one way and one number of clients, a value a round."""
+
+    p50_ms: list[float] = field(default_factory=list)
+    p95_ms: list[float] = field(default_factory=list)
+    requests_per_s: list[float] = field(default_factory=list)
+    chunks_per_s: list[float] = field(default_factory=list)
+    cpu_us_per_request: list[float] = field(default_factory=list)
+    cpu_us_per_chunk: list[float] = field(default_factory=list)
+    rss_mib: list[float] = field(default_factory=list)
+
+    def medians(self) -> dict[str, float]:
+        found = {name: values for name, values in vars(self).items() if values}
+        return {name: round(statistics.median(values), 3) for name, values in found.items()}
 
 
-def read_whole(connection: socket.socket) -> bytes:
-    content = b""
-    while True:
-        content += connection.recv(65536)
-        head, found, body = content.partition(b"\r\n\r\n")
-        if found:
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            if len(body) >= length:
-                return body
-
-
-def latency_ms(connect: Connect) -> float:
-    wanted = request(CHAT)
-    times = []
-    with connect() as connection:
-        for _ in range(REQUESTS):
-            begin = time.perf_counter()
-            connection.sendall(wanted)
-            read_whole(connection)
-            times.append(time.perf_counter() - begin)
-    return statistics.median(times) * 1000
-
-
-def stream_rate(connect: Connect, count: int = CHUNKS) -> float:
-    """Chunks a second; every chunk is counted."""
-    with connect() as connection:
-        begin = time.perf_counter()
-        connection.sendall(request({**CHAT, "stream": True, "n": count}))
-        found = 0
-        tail = b""
-        while b"[DONE]" not in tail:
-            piece = connection.recv(1 << 18)
-            if not piece:
-                raise SystemExit("the stream was cut")
-            content = tail + piece
-            found += content.count(b'"word "') - tail.count(b'"word "')
-            tail = content[-64:]
-        took = time.perf_counter() - begin
-    if found != count:
-        raise SystemExit(f"{found} of {count} chunks arrived")
-    return count / took
-
-
-def hold_streams(
-    connect: Connect, count: int, chunks: int, pause_s: float, while_open: Callable[[], None]
-) -> int:
-    """Opens `count` streams at once; how many came to their proper end with every chunk."""
-    whole = 0
-    lock = threading.Lock()
-
-    async def one(opened: asyncio.Semaphore) -> None:
-        nonlocal whole
-        reader, writer = await asyncio.open_connection(sock=connect())
-        writer.write(request({**CHAT, "stream": True, "n": chunks, "pause_s": pause_s}))
-        await reader.readuntil(b"\r\n\r\n")
-        opened.release()
-        body = await reader.readuntil(b"\r\n0\r\n\r\n")
-        with lock:
-            whole += body.count(b'"word "') == chunks and b"data: [DONE]" in body
-        writer.close()
-
-    async def main() -> None:
-        opened = asyncio.Semaphore(0)
-        tasks = [asyncio.create_task(one(opened)) for _ in range(count)]
-        for _ in range(count):
-            await opened.acquire()
-        await asyncio.to_thread(while_open)
-        await asyncio.gather(*tasks)
-
-    asyncio.run(main())
-    return whole
-
-
-def cpu_s(pid: int) -> float:
-    folder = Path(f"/proc/{pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in folder.iterdir()) / 1e9
+def cpu_s(pid: int | None) -> float:
+    if pid is None:
+        return 0.0
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def rss_mib(pid: int) -> float:
@@ -143,93 +79,184 @@ def rss_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+class Watch:
+    """The most memory that a process had within a block, in MiB."""
+
+    def __init__(self, pid: int) -> None:
+        self.most = 0.0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.most = max(self.most, rss_mib(self._pid))
+
+
 @contextlib.contextmanager
-def running() -> Iterator[tuple[int, Connect, Connect]]:
-    folder = Path(tempfile.mkdtemp(prefix="b"))
-    process = subprocess.Popen(
-        [sys.executable, str(GATEWAY_PROGRAM), str(folder)], stdout=subprocess.PIPE, text=True
-    )
+def program(*command: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Its pid, and the line of JSON that it prints when it listens."""
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
-        where = json.loads(process.stdout.readline())
-
-        def direct() -> socket.socket:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(where["socket"])
-            return connection
-
-        def gateway() -> socket.socket:
-            connection = socket.create_connection(("127.0.0.1", where["port"]))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-
-        yield process.pid, direct, gateway
+        assert process.stdout is not None
+        yield process.pid, json.loads(process.stdout.readline())
     finally:
         process.terminate()
         process.wait()
-        shutil.rmtree(folder)
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    latency = Row("latency of a chat, median", "ms")
-    rate = Row(f"stream of {CHUNKS} chunks", "chunks/s")
-    cpu: dict[str, list[float]] = {"request_us": [], "chunk_us": []}
-    with running() as (pid, direct, gateway):
-        latency_ms(direct), latency_ms(gateway), stream_rate(gateway)
-        for _ in range(rounds):
-            latency.direct.append(latency_ms(direct))
-            before = cpu_s(pid)
-            latency.gateway.append(latency_ms(gateway))
-            cpu["request_us"].append((cpu_s(pid) - before) / REQUESTS * 1e6)
-            rate.direct.append(stream_rate(direct))
-            before = cpu_s(pid)
-            rate.gateway.append(stream_rate(gateway))
-            cpu["chunk_us"].append((cpu_s(pid) - before) / CHUNKS * 1e6)
-        idle = rss_mib(pid)
-        memory: list[float] = []
-        whole = hold_streams(gateway, STREAMS, 200, 0.01, lambda: memory.append(rss_mib(pid)))
-        many = hold_streams(gateway, MANY_STREAMS, 20, 0.05, lambda: memory.append(rss_mib(pid)))
-    median = statistics.median
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
-        "rows": [asdict(latency), asdict(rate)],
-        "added_latency_ms": median(latency.gateway) - median(latency.direct),
-        "stream_rate_share": median(rate.gateway) / median(rate.direct),
-        "gateway_cpu_us_per_request": median(cpu["request_us"]),
-        "gateway_cpu_us_per_chunk": median(cpu["chunk_us"]),
-        "rss_mib": {"idle": idle, f"{STREAMS} streams": memory[0], f"{MANY_STREAMS} streams": memory[1]},
-        "whole_streams": {str(STREAMS): whole, str(MANY_STREAMS): many},
+@contextlib.contextmanager
+def ways() -> Iterator[list[Way]]:
+    folder = tempfile.mkdtemp(prefix="b")
+    try:
+        with contextlib.ExitStack() as stack:
+            pid, where = stack.enter_context(program(str(HERE / "fast_gateway.py"), folder))
+            found = [
+                Way(DIRECT, to_socket(where["socket"])),
+                Way(GATEWAY, to_port(where["port"]), pid),
+            ]
+            if all(find_spec(name) for name in ("starlette", "uvicorn", "httpx")):
+                pid, other = stack.enter_context(program(str(HERE / "fast_proxy.py"), where["socket"]))
+                found.append(Way(OTHER, to_port(other["port"]), pid))
+            yield found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def measure_once(way: Way, clients: int, cell: Cell) -> None:
+    each = max(2, REQUESTS // clients)
+    before = cpu_s(way.pid)
+    asked = await ask(way.connect, clients, each)
+    times_ms = sorted(time * 1000 for time in asked.times_s)
+    cell.p50_ms.append(statistics.median(times_ms))
+    cell.p95_ms.append(times_ms[int(len(times_ms) * 0.95) - 1])
+    cell.requests_per_s.append(len(times_ms) / asked.wall_s)
+    between = cpu_s(way.pid)
+    chunks = CHUNKS // clients
+    cell.chunks_per_s.append(CHUNKS / await stream(way.connect, clients, chunks))
+    if way.pid is not None:
+        cell.cpu_us_per_request.append((between - before) / len(times_ms) * 1e6)
+        cell.cpu_us_per_chunk.append((cpu_s(way.pid) - between) / CHUNKS * 1e6)
+        with Watch(way.pid) as watch:
+            await stream(way.connect, clients, HELD_CHUNKS, HELD_PAUSE_S)
+        cell.rss_mib.append(watch.most)
+
+
+async def measure(rounds: int, counts: list[int]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    with ways() as found:
+        for way in found:
+            await ask(way.connect, 1, 100)
+        for clients in counts:
+            able = [way for way in found if way.name != OTHER or clients <= OTHER_LIMIT]
+            cells = {way.name: Cell() for way in able}
+            for _ in range(rounds):
+                for way in able:
+                    await measure_once(way, clients, cells[way.name])
+            result[str(clients)] = {name: cell.medians() for name, cell in cells.items()}
+            print(f"{clients} clients done", file=sys.stderr)
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    header = (
+        *("clients", "way", "p50 ms", "p95 ms", "requests/s", "CPU µs a request"),
+        *("chunks/s", "of direct", "CPU µs a chunk", "memory MiB"),
+    )
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for clients, cells in result.items():
+        for name, cell in cells.items():
+            share = cell["chunks_per_s"] / cells[DIRECT]["chunks_per_s"]
+            own = [f"{cell[key]:.{digits}f}" if key in cell else "" for key, digits in OWN.items()]
+            lines.append(
+                f"| {clients} | {name} | {cell['p50_ms']:.2f} | {cell['p95_ms']:.2f} |"
+                f" {cell['requests_per_s']:,.0f} | {own[0]} | {cell['chunks_per_s']:,.0f} | {share:.0%} |"
+                f" {own[1]} | {own[2]} |"
+            )
+    return "\n".join(lines)
+
+
+OWN = {"cpu_us_per_request": 0, "cpu_us_per_chunk": 2, "rss_mib": 0}
+
+
+def goals(result: dict[str, Any]) -> list[str]:
+    """The figures that were set beforehand, and what came out."""
+    lines = []
+    if one := result.get("1"):
+        added = one[GATEWAY]["p50_ms"] - one[DIRECT]["p50_ms"]
+        share = one[GATEWAY]["chunks_per_s"] / one[DIRECT]["chunks_per_s"]
+        lines.append(f"added latency of a request: {added:.2f} ms (goal: at most 0.4)")
+        lines.append(f"stream of {CHUNKS:,} chunks: {share:.0%} of the direct rate (goal: at least 85 %)")
+    if hundred := result.get("100"):
+        lines.append(f"memory with 100 streams: {hundred[GATEWAY]['rss_mib']:.0f} MiB (goal: at most 100)")
+    if "1000" in result:
+        lines.append("1,000 streams at once: all whole")  # else the load would have ended the program
+    return lines
+
+
+def panels(result: dict[str, Any]) -> list[Panel]:
+    names = list(next(iter(result.values())))
+
+    def lines(key: str, names: list[str]) -> dict[str, list[float | None]]:
+        return {name: [cells.get(name, {}).get(key) for cells in result.values()] for name in names}
+
+    places = [f"{int(clients):,}" for clients in result]
+    titles = {
+        "requests_per_s": ("Requests a second", names),
+        "chunks_per_s": ("Chunks of streams a second", names),
+        "rss_mib": ("Memory with slow streams, MiB", names[1:]),
     }
+    return [
+        Panel(title=title, x_label="clients", places=places, lines=lines(key, shown))
+        for key, (title, shown) in titles.items()
+    ]
 
 
-def show(result: dict[str, Any]) -> None:
-    print(f"{result['machine']}, {result['date']}\n")
-    print(f"{'':34} {'direct':>12} {'gateway':>12}")
-    for row in result["rows"]:
-        direct, through = statistics.median(row["direct"]), statistics.median(row["gateway"])
-        print(f"{row['what']:34} {direct:12,.3f} {through:12,.3f} {row['unit']}")
-    print()
-    print(f"added latency              {result['added_latency_ms']:8.3f} ms   (goal: at most 0.4)")
-    print(f"rate of a stream           {result['stream_rate_share']:8.0%}      (goal: at least 85 %)")
-    print(f"CPU of the gateway         {result['gateway_cpu_us_per_request']:8.0f} us a request")
-    print(f"                           {result['gateway_cpu_us_per_chunk']:8.2f} us a chunk")
-    for what, size in result["rss_mib"].items():
-        print(
-            f"memory, {what:18} {size:8.1f} MiB" + ("  (goal: at most 100)" if what == "100 streams" else "")
-        )
-    for count, whole in result["whole_streams"].items():
-        print(f"whole streams of {count:9} {whole:8}")
+def versions() -> dict[str, str]:
+    found = {}
+    for name in ("aiohttp", "uvloop", "starlette", "uvicorn", "httptools", "httpx"):
+        with contextlib.suppress(ModuleNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--clients", default="1,10,100,1000")
+    parser.add_argument(
+        "--out", type=Path, help="write gateway.json, gateway.md and gateway.svg into this folder"
+    )
     options = parser.parse_args()
-    result = measure(options.rounds)
-    show(result)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    allow_files()
+    facts = machine() | versions()
+    counts = [int(count) for count in options.clients.split(",")]
+    result = run(measure(options.rounds, counts))
+    heading = ", ".join(f"{key} {value}" for key, value in facts.items()) + f", {options.rounds} rounds"
+    text = "\n\n".join([heading, table(result), "\n".join(f"- {line}" for line in goals(result))])
+    print(text)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        written = {"machine": facts, "rounds": options.rounds, "clients": result}
+        (options.out / "gateway.json").write_text(json.dumps(written, indent=2) + "\n")
+        (options.out / "gateway.md").write_text(text + "\n")
+        (options.out / "gateway.svg").write_text(svg("The gateway beside others", panels(result), heading))
+
+
+def run(load: Any) -> dict[str, Any]:
+    if find_spec("uvloop") is not None:
+        import uvloop  # noqa: PLC0415  # optional
+
+        return uvloop.run(load)
+    return asyncio.run(load)
 
 
 if __name__ == "__main__":

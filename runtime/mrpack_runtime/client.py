@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound, Unsupported, UsageError
+from mrpack.errors import (
+    AccessDenied,
+    EngineFailed,
+    HostRefused,
+    IntegrityError,
+    InvalidArtifact,
+    MrpackError,
+    NotFound,
+    RegistryUnavailable,
+    Unsupported,
+    UsageError,
+)
 from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
 
 DEFAULT_PORT: Final = 12434
 _CONNECT_TIMEOUT_S: Final = 5.0
+# It may look for engines, or wait for one to end.
+_PATIENT_S: Final = 120.0
 _ANSWER_LIMIT: Final = 64 * 1024 * 1024
-_LINE_LIMIT: Final = 16 * 1024 * 1024
+# An image of 4096 x 4096 pixels in base64.
+_LINE_LIMIT: Final = 96 * 1024 * 1024
 _JSON: Final = "application/json"
 _FAMILIES: Final[Mapping[int, type[MrpackError]]] = {
     400: UsageError,
@@ -30,6 +47,11 @@ _FAMILIES: Final[Mapping[int, type[MrpackError]]] = {
     501: Unsupported,
     502: EngineFailed,
     503: EngineFailed,
+    507: HostRefused,
+}
+# Where several families share a status.
+_BY_CODE: Final[Mapping[str, type[MrpackError]]] = {
+    family.code: family for family in (IntegrityError, InvalidArtifact, RegistryUnavailable)
 }
 
 
@@ -40,12 +62,14 @@ class NotRunning(NotFound):
 
 
 class _Connection(http.client.HTTPConnection):
-    """To either kind of endpoint; answers may take as long as they like once it stands."""
+    """To either kind of endpoint."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, answer_s: float | None, tls: Tls | None) -> None:
         host = endpoint.host if isinstance(endpoint, TcpEndpoint) else "localhost"
         super().__init__(host, endpoint.port if isinstance(endpoint, TcpEndpoint) else None)
         self._endpoint = endpoint
+        self._answer_s = answer_s
+        self._tls = tls
 
     def connect(self) -> None:
         if isinstance(self._endpoint, UnixEndpoint):
@@ -56,15 +80,30 @@ class _Connection(http.client.HTTPConnection):
             self.sock = socket.create_connection(
                 (self._endpoint.host, self._endpoint.port), _CONNECT_TIMEOUT_S
             )
-        self.sock.settimeout(None)
+            if self._tls is not None:
+                context = ssl.create_default_context(cafile=self._tls.ca_file)
+                self.sock = context.wrap_socket(self.sock, server_hostname=self._endpoint.host)
+        self.sock.settimeout(self._answer_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """`ca_file`: a PEM file of the certificates to trust, None for those that the system trusts."""
+
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayClient:
-    """One connection for each call; holds nothing open. All methods raise as `_answer` does."""
+    """One connection for each call; holds nothing open. All methods raise as `_answer` does.
+
+    `prompt_s`: how long a gateway may take for what it says at once, whatever its engines do.
+    """
 
     endpoint: Endpoint
     api_key: str | None = None
+    prompt_s: float = 5.0
+    tls: Tls | None = None
 
     @property
     def url(self) -> str:
@@ -72,23 +111,24 @@ class GatewayClient:
         if isinstance(self.endpoint, UnixEndpoint):
             return f"unix://{self.endpoint.path}"
         host = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
-        return f"http://{host}:{self.endpoint.port}"
+        return f"http{'s' if self.tls else ''}://{host}:{self.endpoint.port}"
 
     def version(self) -> str:
         """Raises NotRunning when nobody, or another program, answers."""
-        with self._answer("GET", "/version") as answer:
+        with self._answer("GET", "/version", answer_s=self.prompt_s, pause_s=self.prompt_s) as answer:
             if answer.headers.get("Server") != "mrpack":
                 raise NotRunning(f"another program answers at {self.url}")
             return str(_object(_read(answer)).get("version", ""))
 
     def model(self, name: str) -> dict[str, Any]:
-        return _object(self._json("GET", f"/v1/models/{quote(name, safe='/:@')}"))
+        path = f"/v1/models/{quote(name, safe='/:@')}"
+        return _object(self._json("GET", path, answer_s=_PATIENT_S))
 
     def engines(self) -> dict[str, str]:
-        return _object(self._json("GET", "/engines/status"))
+        return _object(self._json("GET", "/engines/status", answer_s=_PATIENT_S))
 
     def ps(self, *, wide: bool = False) -> list[dict[str, Any]]:
-        found = self._json("GET", "/engines/ps" + ("?wide=true" if wide else ""))
+        found = self._json("GET", "/engines/ps" + ("?wide=true" if wide else ""), answer_s=self.prompt_s)
         if not isinstance(found, list):
             raise EngineFailed("the gateway's answer is not a list")
         return found
@@ -97,14 +137,16 @@ class GatewayClient:
         self, models: tuple[str, ...] = (), *, engine: str = "", everything: bool = False, force: bool = False
     ) -> dict[str, Any]:
         body = {"models": list(models), "backend": engine, "all": everything, "force": force}
-        return _object(self._json("POST", "/engines/unload", body))
+        return _object(self._json("POST", "/engines/unload", body, answer_s=_PATIENT_S))
 
-    def logs(self, *, engines: bool = True, follow: bool = False) -> Iterator[str]:
-        """Pieces of text as they come; without end when `follow`."""
-        query = urlencode({"follow": str(follow).lower(), "no-engines": str(not engines).lower()})
-        with self._answer("GET", f"/logs?{query}") as answer:
+    def logs(self, *, engines: bool = True, engine: str = "", follow: bool = False) -> Iterator[str]:
+        """Pieces of text as they come; without end when `follow`. `engine`: of this engine or model alone."""
+        asked = {"follow": str(follow).lower(), "no-engines": str(not engines).lower()}
+        query = urlencode(asked | ({"engine": engine} if engine else {}))
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with self._answer("GET", f"/logs?{query}", answer_s=self.prompt_s, pause_s=None) as answer:
             while piece := answer.read1(65536):
-                yield piece.decode(errors="replace")
+                yield decoder.decode(piece)
 
     def chat(self, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The events of a chat completion, which is streamed. Closing the iterator stops the engine's work.
@@ -112,28 +154,43 @@ class GatewayClient:
         Raises:
             EngineFailed: the engine failed in the middle, too.
         """
-        with self._answer("POST", "/v1/chat/completions", {**body, "stream": True}) as answer:
+        if not (yield from self._events("/v1/chat/completions", body)):
+            raise EngineFailed("the answer ended too early")
+
+    def paint(self, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """The events of a request for images, as `chat` gives those of its own; no mark ends them."""
+        yield from self._events("/v1/images/generations", body)
+
+    def _events(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, bool]:
+        """Returns whether the stream ended with OpenAI's mark."""
+        with self._answer("POST", path, {**body, "stream": True}) as answer:
             while line := answer.readline(_LINE_LIMIT):
                 field, _, text = line.strip().partition(b": ")
                 if field != b"data":
                     continue
                 if text == b"[DONE]":
-                    return
+                    return True
                 event = _object(_parse(text))
                 if "error" in event:
                     raise _error(502, event)
                 yield event
-        raise EngineFailed("the answer ended too early")
+        return False
 
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with self._answer(method, path, body) as answer:
+    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, answer_s: float) -> Any:
+        with self._answer(method, path, body, answer_s=answer_s, pause_s=answer_s) as answer:
             return _read(answer)
 
     @contextmanager
     def _answer(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        answer_s: float | None = None,
+        pause_s: float | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """An answer with status 200.
+        """An answer with status 200; `answer_s` until its head, `pause_s` between its pieces, None: no limit.
 
         Raises:
             NotRunning: nobody answers, or not in HTTP.
@@ -142,12 +199,24 @@ class GatewayClient:
         headers = {"Content-Type": _JSON} if body is not None else {}
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        connection = _Connection(self.endpoint)
+        connection = _Connection(self.endpoint, answer_s, self.tls)
         try:
             try:
                 content = None if body is None else json.dumps(body).encode()
                 connection.request(method, path, content, headers)
+                wire = connection.sock  # forgotten by http.client where the answer ends the connection
                 answer = connection.getresponse()
+                wire.settimeout(pause_s)
+            except TimeoutError as error:
+                raise NotRunning(
+                    f"what listens at {self.url} does not answer",
+                    hint="it hangs, or is no gateway: end it, or name another --port",
+                ) from error
+            except ssl.SSLCertVerificationError as error:
+                raise AccessDenied(
+                    f"the certificate of {self.url} is not trusted: {error.verify_message}",
+                    hint="--ca-file FILE trusts another issuer",
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise NotRunning(
                     f"no gateway answers at {self.url}", hint="start one with `mrpack serve`"
@@ -182,7 +251,7 @@ def _error(status: int, body: Any) -> MrpackError:
     found = body.get("error") if isinstance(body, dict) else None
     error = found if isinstance(found, dict) else {}
     message = str(error.get("message") or f"the gateway answered with status {status}")
-    family = _FAMILIES.get(status, EngineFailed)
+    family = _BY_CODE.get(str(error.get("code"))) or _FAMILIES.get(status, EngineFailed)
     if family is EngineFailed:
         return EngineFailed(message, log_tail=str(error.get("log_tail") or ""))
     return family(message)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
+import json
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +14,17 @@ from typing import Any
 
 import pytest
 
-from mrpack.errors import AccessDenied, EngineFailed, NotFound, Unsupported, UsageError
+from mrpack.errors import (
+    AccessDenied,
+    EngineFailed,
+    HostRefused,
+    IntegrityError,
+    InvalidArtifact,
+    NotFound,
+    RegistryUnavailable,
+    Unsupported,
+    UsageError,
+)
 from mrpack_runtime.client import GatewayClient, NotRunning
 from mrpack_runtime.engine import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
@@ -128,3 +141,62 @@ def test_nobody_and_others_are_not_a_gateway(tmp_path):
                     await asked
 
             asyncio.run(main())
+
+
+def test_a_program_that_listens_and_says_nothing_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=0.1)
+        for ask_it in (client.version, client.ps, lambda: list(client.logs(follow=True))):
+            with pytest.raises(NotRunning, match="does not answer"):
+                ask_it()
+
+
+def test_a_program_that_stops_in_its_answer_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=0.1)
+
+        async def main() -> None:
+            asked = asyncio.create_task(asyncio.to_thread(client.ps))
+            connection, _ = await asyncio.to_thread(listener.accept)
+            with connection:
+                await asyncio.to_thread(connection.recv, 1000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                with pytest.raises(EngineFailed):
+                    await asked
+
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "family"),
+    [
+        (502, "integrity_error", IntegrityError),
+        (502, "registry_unavailable", RegistryUnavailable),
+        (502, "engine_failed", EngineFailed),
+        (422, "invalid_artifact", InvalidArtifact),
+        (422, "of an engine's own", UsageError),
+        (507, "insufficient_memory", HostRefused),
+        (503, "overloaded", EngineFailed),
+    ],
+)
+def test_the_code_of_an_error_decides_where_a_status_stands_for_several(status, code, family):
+    """A damaged model is no failure of its engine: the exit codes differ."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = json.dumps({"error": {"message": "no", "code": code}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(family) as caught:
+            GatewayClient(TcpEndpoint(server.server_port)).model("a")
+        thread.join()
+    assert caught.type is family

@@ -1,10 +1,11 @@
-"""Talking to a model on a terminal: one question, or a chat that remembers."""
+"""A conversation with a model: what was said, and an answer while it comes."""
 
 from __future__ import annotations
 
 import sys
+import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,11 +13,9 @@ from typing import Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation
-from mrpack.errors import MrpackError
 from mrpack_runtime.client import GatewayClient
+from mrpack_runtime.commands.attachments import Attachment, compose
 
-_HELP: Final = '/bye ends the chat, /clear forgets what was said, """ begins and ends several lines'
-_QUOTES: Final = '"""'
 # Control characters, and those that change the direction of what stands there already.
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Co", "Cs"})
 _SAFE: Final = frozenset("\n\t\u200d\u200c")
@@ -28,21 +27,24 @@ class Conversation:
 
     client: GatewayClient
     model: str
-    fields: Mapping[str, Any]
+    fields: dict[str, Any]
     system: str | None = None
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
 
-    def ask(self, question: str, *, quiet: bool) -> Answer:
+    @property
+    def opening(self) -> list[dict[str, Any]]:
+        return [{"role": "system", "content": self.system}] if self.system else []
+
+    def ask(self, question: str, attachments: Sequence[Attachment] = (), *, quiet: bool) -> Answer:
         """Asks, writes the answer to standard output while it comes, and remembers both when it is whole.
 
         Raises:
             MrpackError: as `GatewayClient.chat`; nothing is remembered then.
         """
-        asked = [*self.messages, {"role": "user", "content": question}]
-        opening = [{"role": "system", "content": self.system}] if self.system else []
+        asked = [*self.messages, {"role": "user", "content": compose(question, attachments)}]
         body = {
             "model": self.model,
-            "messages": [*opening, *asked],
+            "messages": [*self.opening, *asked],
             "stream_options": {"include_usage": True},
             **self.fields,
         }
@@ -54,17 +56,23 @@ class Conversation:
                     click.echo(for_terminal(thought), nl=False, err=True)
                     click.echo(for_terminal(spoken), nl=False)
                     sys.stdout.flush()
+        answer.end()
         self.messages = [*asked, {"role": "assistant", "content": answer.text}]
         return answer
 
 
 @dataclass(slots=True)
 class Answer:
+    """What came of it so far. Times in seconds since it was asked for."""
+
     model: str
     text: str = ""
     thoughts: str = ""
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
+    first_s: float | None = None
+    total_s: float | None = None
+    _begun: float = field(default_factory=time.monotonic)
 
     def add(self, event: Mapping[str, Any]) -> tuple[str, str]:
         """Takes in an event of the stream; what the model said and what it thought in it."""
@@ -76,72 +84,42 @@ class Answer:
             spoken += delta.get("content") or ""
             thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        if self.first_s is None and (spoken or thought):
+            self.first_s = time.monotonic() - self._begun
         self.text += spoken
         self.thoughts += thought
         return spoken, thought
+
+    def end(self) -> None:
+        self.total_s = time.monotonic() - self._begun
 
     def to_json(self) -> dict[str, Any]:
         found = {"model": self.model, "content": self.text, "finish_reason": self.finish_reason}
         if self.thoughts:
             found["reasoning_content"] = self.thoughts
-        return {**found, "usage": self.usage}
+        return {**found, "usage": self.usage, "timings": self._timings()}
+
+    def _timings(self) -> dict[str, float | None]:
+        tokens = (self.usage or {}).get("completion_tokens") or 0
+        rate = None
+        if self.first_s is not None and self.total_s is not None and tokens > 1:
+            rate = round((tokens - 1) / max(self.total_s - self.first_s, 1e-6), 3)
+        return {
+            "time_to_first_token_s": None if self.first_s is None else round(self.first_s, 6),
+            "total_s": None if self.total_s is None else round(self.total_s, 6),
+            "tokens_per_s": rate,
+        }
 
 
-def answer_once(invocation: Invocation, conversation: Conversation, question: str) -> None:
+def answer_once(
+    invocation: Invocation, conversation: Conversation, question: str, attachments: Sequence[Attachment]
+) -> None:
     """The whole command when there is a question."""
-    answer = conversation.ask(question, quiet=invocation.json)
+    answer = conversation.ask(question, attachments, quiet=invocation.json)
     if invocation.json:
         invocation.result("", answer.to_json())
     else:
         click.echo()
-
-
-def chat(invocation: Invocation, conversation: Conversation) -> None:
-    """Until /bye or the end of input. Ctrl-C ends an answer, and at the prompt the chat."""
-    import readline  # noqa: F401, PLC0415  # makes input() edit lines
-
-    invocation.say(_HELP)
-    while (question := _read_question()) is not None:
-        match question.strip():
-            case "":
-                continue
-            case "/bye" | "/exit" | "/quit":
-                return
-            case "/clear":
-                conversation.messages = []
-            case "/?" | "/help":
-                invocation.say(_HELP)
-            case text if text.startswith("/") and " " not in text:
-                invocation.say(f"there is no {text}; {_HELP}")
-            case text:
-                _answer(invocation, conversation, text)
-
-
-def _answer(invocation: Invocation, conversation: Conversation, question: str) -> None:
-    """An answer that fails or is broken off does not end the chat."""
-    try:
-        conversation.ask(question, quiet=False)
-    except KeyboardInterrupt:
-        invocation.say("\n(broken off)")
-    except MrpackError as error:
-        invocation.say(f"\n{for_terminal(str(error))}")
-    else:
-        click.echo()
-
-
-def _read_question() -> str | None:
-    try:
-        line = input("> ")
-        if not line.lstrip().startswith(_QUOTES):
-            return line
-        lines = [line.lstrip().removeprefix(_QUOTES)]
-        while not lines[-1].rstrip().endswith(_QUOTES):
-            lines.append(input(". "))
-    except EOFError:
-        click.echo()
-        return None
-    lines[-1] = lines[-1].rstrip().removesuffix(_QUOTES)
-    return "\n".join(lines)
 
 
 def for_terminal(text: str) -> str:

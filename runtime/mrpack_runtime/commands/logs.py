@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable
+from mrpack.errors import UsageError
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
 
 
 @command("logs")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
+@click.option(
+    "--engine", default="", metavar="ENGINE|MODEL", help="What this engine, or this model's, wrote."
+)
 @click.option("--no-engines", is_flag=True, help="The gateway's own lines alone.")
 @client_options
-def logs(invocation: Invocation, *, follow: bool, no_engines: bool, client: GatewayClient) -> None:
+def logs(
+    invocation: Invocation, *, follow: bool, engine: str, no_engines: bool, client: GatewayClient
+) -> None:
     """Show the last lines of the gateway's log and of its engines'.
 
     \b
-    Example:
+    Examples:
       mrpack logs -f
+      mrpack logs --engine smollm2
     """
+    if engine and no_engines:
+        raise UsageError("--engine and --no-engines exclude each other")
     pieces: list[str] = []
-    for piece in client.logs(engines=not no_engines, follow=follow):
+    for piece in client.logs(engines=not no_engines, engine=engine, follow=follow):
         if invocation.json and not follow:
             pieces.append(piece)
         else:
-            click.echo("\n".join(printable(line) for line in piece.split("\n")), nl=False)
-    if pieces:
+            click.echo("\n".join(printable(line.expandtabs()) for line in piece.split("\n")), nl=False)
+            sys.stdout.flush()
+    if invocation.json and not follow:
         invocation.result("", {"log": "".join(pieces)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,22 +11,45 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
+from mrpack_runtime.commands.watching import Look, show, watch_option
+from mrpack_runtime.memory import Memory
+
+_NONE: Final = "no models are loaded"
 
 
 @command("ps")
 @click.option(
     "--wide", is_flag=True, help="Show the exact command of each engine too, and why it was chosen."
 )
+@watch_option
 @client_options
-def ps(invocation: Invocation, *, wide: bool, client: GatewayClient) -> None:
+def ps(invocation: Invocation, *, wide: bool, watch: float | None, client: GatewayClient) -> None:
     """List the models that are loaded, with their engines.
 
     \b
     Examples:
       mrpack ps
       mrpack ps --wide
+      mrpack ps --watch
     """
-    entries = client.ps(wide=wide or invocation.json)
+
+    def look() -> Look:
+        entries = client.ps(wide=wide or invocation.json)
+        return Look(_text(entries, wide=wide), entries)
+
+    if watch is not None:
+        show(invocation, lambda: _never_empty(look()), watch)
+    seen = look()
+    invocation.result(seen.text, seen.value)
+    if not seen.value:
+        invocation.say(_NONE)
+
+
+def _never_empty(seen: Look) -> Look:
+    return seen if seen.value else Look(_NONE, seen.value)
+
+
+def _text(entries: list[dict[str, Any]], *, wide: bool) -> str:
     rows = [
         (
             str(entry["model_name"]),
@@ -39,13 +62,15 @@ def ps(invocation: Invocation, *, wide: bool, client: GatewayClient) -> None:
         for entry in entries
     ]
     text = render_table(("MODEL", "ENGINE", "MODE", "STATE", "UNTIL", "PID"), rows)
-    if wide:
-        for entry in entries:
-            heading = f"# {entry['model_name']}: {entry.get('why', '')}"
-            text += f"\n\n{printable(heading)}\n{printable(shlex.join(entry.get('command', [])))}"
-    invocation.result(text, entries)
-    if not entries:
-        invocation.say("no models are loaded")
+    for entry in entries if wide else ():
+        lines = [f"# {entry['model_name']}: {entry.get('why', '')}"]
+        if confinement := entry.get("confinement"):
+            lines.append(f"# may touch: {confinement}")
+        if memory := entry.get("memory"):
+            lines.append(f"# expected to take {Memory(memory['host'], tuple(memory['gpus']))}")
+        lines.append(shlex.join(entry.get("command", [])))
+        text += "\n\n" + "\n".join(map(printable, lines))
+    return text
 
 
 def _state(entry: dict[str, Any]) -> str:

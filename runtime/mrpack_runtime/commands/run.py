@@ -1,19 +1,25 @@
-"""The command `run`: one answer, or a chat."""
+"""The command `run`: one answer, a chat, or images."""
 
 from __future__ import annotations
 
-import os
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.errors import NotFound, UsageError
-from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack.cli.options import FILE
+from mrpack.errors import UsageError
+from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
+from mrpack_runtime.commands.attachments import read_attachment
+from mrpack_runtime.commands.chat import Chat, check_sight
+from mrpack_runtime.commands.conversation import Conversation, answer_once
+from mrpack_runtime.commands.painting import Painting, Place, paint, painting_options
+from mrpack_runtime.commands.reach import find_or_pull, paints, reach_gateway, sees
 from mrpack_runtime.commands.tuning import tuning_options
 from mrpack_runtime.settings import CommandSettings
 
@@ -25,6 +31,15 @@ _STDIN_LIMIT: Final = 16 * 1024 * 1024
 @click.argument("prompt", required=False)
 @client_options
 @tuning_options
+@painting_options
+@click.option(
+    "--file",
+    "files",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A text, or a picture for models that see, which goes before PROMPT; may be repeated.",
+)
 @click.option("--system", metavar="TEXT", help="What the model is told before anything else.")
 @click.option(
     "--temperature", type=click.FloatRange(0, 5), metavar="X", help="0: always the likeliest token."
@@ -46,39 +61,65 @@ def run(
     client: GatewayClient,
     backend: str | None,
     tuning: CommandSettings,
+    painting: Painting,
+    files: tuple[Path, ...],
     system: str | None,
     temperature: float | None,
     max_tokens: int | None,
     seed: int | None,
     pull: str,
 ) -> None:
-    """Ask MODEL once, or chat with it when there is no PROMPT and no pipe.
+    """Ask MODEL once, or chat with it when there is no PROMPT and no pipe. Image models paint PROMPT.
 
-    What comes in a pipe follows PROMPT. Uses the running gateway, unless options say how the model is to be
-    run; else one of its own, which ends with the command.
+    What comes in a pipe follows PROMPT. In a chat, /help shows what can be typed. Uses the running gateway,
+    unless options say how the model is to be run; else one of its own, which ends with the command.
 
     \b
     Examples:
       mrpack run smollm2 "Say hello"
       mrpack run smollm2 "Summarise this" < notes.txt
+      mrpack run smollm2 --file a.md --file b.md "What differs?"
       mrpack run smollm2
+      mrpack run sdxl "A red fox in the snow" --output fox.png --seed 7
     """
-    from mrpack_runtime.commands.conversation import Conversation, answer_once, chat  # noqa: PLC0415
-
     question = _question(prompt)
+    attached = [read_attachment(path) for path in files]
     if question is None and invocation.json:
         raise UsageError("--json needs a PROMPT, or text in a pipe")
-    _find_or_pull(invocation, model, pull=pull == "missing")
+    find_or_pull(invocation, model, pull=pull == "missing")
+    is_painter = paints(invocation, model)
+    talking = {"--system": system, "--temperature": temperature, "--max-tokens": max_tokens}
+    _check_options(model, painting, talking | {"--file": files or None}, is_painter=is_painter)
+    if is_painter:
+        if question is None:
+            raise UsageError(f"{model} paints images, and there is no PROMPT")
+        place = Place.of(painting.output, painting.images or 1, is_json=invocation.json)
+        with reach_gateway(invocation, client, model, backend, tuning) as found:
+            paint(invocation, found, model, question, painting, place, seed)
+        return
+    see = functools.cache(lambda: sees(invocation, model))
+    for attachment in attached:
+        check_sight(attachment, model, see)
     fields = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-    own = backend is not None or tuning != CommandSettings()
-    with _gateway(invocation, client, model, backend, tuning, own=own) as found:
-        conversation = Conversation(
-            found, model, {name: value for name, value in fields.items() if value is not None}, system
-        )
+    fields = {name: value for name, value in fields.items() if value is not None}
+    with reach_gateway(invocation, client, model, backend, tuning) as found:
+        conversation = Conversation(found, model, fields, system)
         if question is not None:
-            answer_once(invocation, conversation, question)
+            answer_once(invocation, conversation, question, attached)
         else:
-            chat(invocation, conversation)
+            Chat(invocation, conversation, see, attached).run()
+
+
+def _check_options(
+    model: str, painting: Painting, talking: Mapping[str, object], *, is_painter: bool
+) -> None:
+    """Options that have no meaning for this kind of model are refused rather than ignored."""
+    if is_painter:
+        wrong = next((name for name, value in talking.items() if value is not None), None)
+        if wrong is not None:
+            raise UsageError(f"{wrong} is for models that talk, and {model} paints images")
+    elif painting != Painting():
+        raise UsageError(f"{model} is no image model: --output, --size and the like have no meaning for it")
 
 
 def _question(prompt: str | None) -> str | None:
@@ -92,53 +133,3 @@ def _question(prompt: str | None) -> str | None:
     if not question:
         raise UsageError("there is no prompt: standard input is empty")
     return question
-
-
-def _find_or_pull(invocation: Invocation, model: str, *, pull: bool) -> None:
-    """Here, where progress can be shown."""
-    workspace = invocation.workspace
-    try:
-        workspace.store.find(model)
-    except NotFound:
-        if not pull:
-            raise
-        from mrpack.cli.progress import reporting  # noqa: PLC0415  # only a pull shows progress
-        from mrpack.verbs import transfer  # noqa: PLC0415
-
-        invocation.say(f"{model} is not here yet")
-        with reporting(invocation, "pulling") as report:
-            transfer.pull(workspace, model, report=report)
-
-
-@contextmanager
-def _gateway(
-    invocation: Invocation,
-    client: GatewayClient,
-    model: str,
-    backend: str | None,
-    tuning: CommandSettings,
-    *,
-    own: bool,
-) -> Iterator[GatewayClient]:
-    if not own and _serves_it(client, invocation, model):
-        yield client
-        return
-    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # only a gateway needs aiohttp
-    from mrpack_runtime.gateway.guard import Policy  # noqa: PLC0415
-    from mrpack_runtime.host import probe_host  # noqa: PLC0415
-    from mrpack_runtime.private import private_gateway  # noqa: PLC0415
-
-    options: Any = GatewayOptions(policy=Policy(check_host=False), tuning=tuning, backend=backend)
-    with private_gateway(invocation.workspace, probe_host(os.environ), options) as private:
-        yield private
-
-
-def _serves_it(client: GatewayClient, invocation: Invocation, model: str) -> bool:
-    """Whether a gateway runs that means the same by this name as we do."""
-    try:
-        client.version()
-        found = client.model(model)
-    except (NotRunning, NotFound):
-        return False
-    ours = invocation.workspace.store.find(model).manifest.digest
-    return bool(found.get("mrpack", {}).get("digest") == str(ours))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 
 import click
 
@@ -10,41 +12,69 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import render_table
 from mrpack_runtime.client import GatewayClient, NotRunning
 from mrpack_runtime.commands.address import client_options
+from mrpack_runtime.commands.watching import Look, show, watch_option
 
 
 @command("status")
+@watch_option
 @client_options
-def status(invocation: Invocation, *, client: GatewayClient) -> None:
+def status(invocation: Invocation, *, watch: float | None, client: GatewayClient) -> None:
     """Show the running gateway and the engines. Exit code 3 when none is running.
 
     \b
-    Example:
+    Examples:
       mrpack status --json
+      mrpack status --watch 1
     """
+    installed = functools.cache(lambda: _installed(invocation))
+
+    def look() -> Look:
+        return _look(client, installed)
+
+    if watch is not None:
+        show(invocation, look, watch)
+    seen = look()
+    invocation.result(seen.text, seen.value)
+    if not seen.value["running"]:
+        click.get_current_context().exit(NotRunning.exit_code)
+
+
+def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Look:
     try:
         version: str | None = client.version()
         engines = client.engines()
+        models = client.ps()
+        first = f"mrpack {version} is running at {client.url}"
     except NotRunning:
-        version = None
-        engines = _installed()
+        version, engines, models = None, installed(), []
+        first = f"no gateway at {client.url}"
     rows = []
     for name, text in engines.items():
         word, _, detail = text.partition(": ")
         rows.append((name, word, detail))
-    running = version is not None
-    first = f"mrpack {version} is running at {client.url}" if running else f"no gateway at {client.url}"
-    table = render_table(("ENGINE", "STATUS", "DETAILS"), rows)
-    invocation.result(
-        f"{first}\n\n{table}",
-        {"running": running, "endpoint": client.url, "version": version, "engines": engines},
-    )
-    if not running:
-        click.get_current_context().exit(NotRunning.exit_code)
+    parts = [first, render_table(("ENGINE", "STATUS", "DETAILS"), rows)]
+    requests = sum(int(entry.get("requests") or 0) for entry in models)
+    if models:
+        parts.append(f"{_count(len(models), 'model')} loaded, {_count(requests, 'request')} under way")
+    value = {
+        "running": version is not None,
+        "endpoint": client.url,
+        "version": version,
+        "engines": engines,
+        "models_loaded": len(models),
+        "requests": requests,
+    }
+    return Look("\n\n".join(parts), value)
 
 
-def _installed() -> dict[str, str]:
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _installed(invocation: Invocation) -> dict[str, str]:
     from mrpack_runtime.availability import availability  # noqa: PLC0415  # a running gateway knows it
     from mrpack_runtime.engines import engines  # noqa: PLC0415
-    from mrpack_runtime.host import probe_host  # noqa: PLC0415
+    from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
-    return availability(engines(), probe_host(os.environ))
+    with host_with_engines(invocation.settings.home, os.environ) as host:
+        return availability(engines(), host)

@@ -1,0 +1,1 @@
+"""What `mrpack bench` measures, and how."""

@@ -1,0 +1,95 @@
+"""The gateway that a command asks: the one that runs, or a private one that ends with the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mrpack.cli.invocation import Invocation
+from mrpack.errors import NotFound
+from mrpack.model.layer import LayerRole
+from mrpack.readable import open_file
+from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack_runtime.engine import Operation
+from mrpack_runtime.settings import CommandSettings
+
+# Of Hugging Face; models that see have the block `vision_config` in it.
+_CONFIG: Final = "config.json"
+_CONFIG_LIMIT: Final = 4 * 1024 * 1024
+
+
+def find_or_pull(invocation: Invocation, model: str, *, pull: bool) -> None:
+    """Here, where progress can be shown. Raises NotFound unless `pull`."""
+    workspace = invocation.workspace
+    try:
+        workspace.store.find(model)
+    except NotFound:
+        if not pull:
+            raise
+        from mrpack.cli.progress import reporting  # noqa: PLC0415  # only a pull shows progress
+        from mrpack.verbs import transfer  # noqa: PLC0415
+
+        invocation.say(f"{model} is not here yet")
+        with reporting(invocation, "pulling") as report:
+            transfer.pull(workspace, model, report=report)
+
+
+def paints(invocation: Invocation, model: str) -> bool:
+    """Whether the engines that open this local model do nothing else."""
+    from mrpack_runtime.engines import engines  # noqa: PLC0415
+
+    store = invocation.workspace.store
+    model_format = store.artifact(store.find(model).manifest).config.format
+    fitting = [engine for engine in engines().values() if model_format in engine.formats]
+    return bool(fitting) and all(engine.operations == {Operation.IMAGE_GENERATION} for engine in fitting)
+
+
+def sees(invocation: Invocation, model: str) -> bool:
+    """Whether this local model takes pictures: a projector beside it, or what its config.json says."""
+    store = invocation.workspace.store
+    bundle = store.bundle(store.find(model).manifest)
+    if bundle.artifact.with_role(LayerRole.MMPROJ):
+        return True
+    if not any(file.path == _CONFIG for file in bundle.artifact.files):
+        return False
+    content = open_file(bundle.folder / _CONFIG, _CONFIG).read(limit=_CONFIG_LIMIT)
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "vision_config" in config
+
+
+@contextmanager
+def reach_gateway(
+    invocation: Invocation, client: GatewayClient, model: str, backend: str | None, tuning: CommandSettings
+) -> Iterator[GatewayClient]:
+    """That of `client`, when it runs and means the same by `model`, unless wishes need one of our own."""
+    own = backend is not None or tuning != CommandSettings()
+    if not own and _serves_it(client, invocation, model):
+        yield client
+        return
+    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # only a gateway needs aiohttp
+    from mrpack_runtime.gateway.guard import Policy  # noqa: PLC0415
+    from mrpack_runtime.private import private_gateway  # noqa: PLC0415
+    from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
+
+    options: Any = GatewayOptions(policy=Policy(check_host=False), tuning=tuning, backend=backend)
+    with (
+        host_with_engines(invocation.settings.home, os.environ) as host,
+        private_gateway(invocation.workspace, host, options) as private,
+    ):
+        yield private
+
+
+def _serves_it(client: GatewayClient, invocation: Invocation, model: str) -> bool:
+    try:
+        client.version()
+        found = client.model(model)
+    except (NotRunning, NotFound):
+        return False
+    ours = invocation.workspace.store.find(model).manifest.digest
+    return bool(found.get("mrpack", {}).get("digest") == str(ours))
