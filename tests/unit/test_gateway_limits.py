@@ -151,7 +151,7 @@ def test_chunked_bodies_are_read(short_folder):
         async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
             writer.write(request_bytes("POST", CHAT, None, {**JSON, "Transfer-Encoding": "chunked"}))
-            for piece in (b'{"model": "fa', b'ke", "messages": []}'):
+            for piece in (b'{"model": "fa', b'ke", "messages": [{"role": "user", "content": "hi"}]}'):
                 writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 await asyncio.sleep(0.05)
             writer.write(b"0\r\n\r\n")

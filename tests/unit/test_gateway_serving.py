@@ -255,7 +255,8 @@ def test_models_are_listed_as_openai_and_docker_model_runner_do(short_folder):
             assert first["mrpack"]["names"] == ["localhost/a:latest", "localhost/a:other"]
             assert (first["mrpack"]["loaded"], second["mrpack"]["loaded"]) == (["fake"], [])
             for name in ("a", "localhost/a:latest", "localhost/a:other", first["mrpack"]["digest"]):
-                assert (await g.client.get(f"/v1/models/{name}")).json == first
+                own = {"id": name} if name in first["mrpack"]["names"] else {}
+                assert (await g.client.get(f"/v1/models/{name}")).json == first | own
             assert (await g.client.request("HEAD", "/v1/models")).status == 200
 
     asyncio.run(main())

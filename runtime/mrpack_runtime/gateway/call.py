@@ -89,7 +89,7 @@ class Call:
     def json(self, body: Any, status: int = 200) -> Response:
         return Response(
             status=status,
-            body=json.dumps(body, ensure_ascii=False).encode(),
+            body=json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace"),
             headers={**self.headers, "Content-Type": JSON_TYPE},
         )
 

@@ -10,6 +10,7 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from mrpack.errors import MrpackError
 from mrpack_runtime.gateway.call import Call, Gateway, error_response
+from mrpack_runtime.gateway.errors import RouteNotFound
 from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
 from mrpack_runtime.gateway.routes import Match, RouteTable
 
@@ -38,6 +39,7 @@ class Dispatcher:
             else:
                 match = self._table.match(request.method, request.path)
                 check_scope(match.route.scope, request.headers, policy)
+                self._check_engine(match.engine)
                 call = Call(self._gateway, request, match, headers)
                 response = await match.route.handler(call)
             status = response.status
@@ -66,6 +68,12 @@ class Dispatcher:
                     seconds * 1000,
                     f"{call.model} on {call.engine}" if call is not None and call.engine else "-",
                 )
+
+    def _check_engine(self, name: str | None) -> None:
+        """Raises RouteNotFound when the path names an engine that nobody knows."""
+        engines = self._gateway.engines
+        if name is not None and name not in engines:
+            raise RouteNotFound(f"there is no engine {name!r}", hint=f"known engines: {', '.join(engines)}")
 
     def _options(self, request: BaseRequest, headers: dict[str, str]) -> Response:
         """A browser's preflight, which never carries a key, or a plain question."""

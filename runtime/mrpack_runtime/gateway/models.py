@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mrpack.errors import NotFound
-from mrpack_runtime.gateway.errors import ModelNotFound
+from mrpack.errors import NotFound, UsageError
+from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused
 from mrpack_runtime.library import LibraryEntry
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ async def list_models(call: Call) -> StreamResponse:
 
 
 async def show_model(call: Call) -> StreamResponse:
-    """GET …/models/{model}: by any name that a request may use."""
-    return call.json(_to_json(call, await find_entry(call, call.match.name)))
+    """GET …/models/{model}: by any name that a request may use; a full one is its `id`."""
+    name = call.match.name
+    entry = await find_entry(call, name)
+    return call.json(_to_json(call, entry) | ({"id": name} if name in entry.names else {}))
 
 
 async def find_entry(call: Call, name: str) -> LibraryEntry:
@@ -35,6 +37,8 @@ async def find_entry(call: Call, name: str) -> LibraryEntry:
             digest = (await call.find(name)).digest
         except NotFound as error:
             raise ModelNotFound(error.message, hint=error.hint) from error
+        except UsageError as error:  # malformed, or several have it
+            raise RequestRefused(error.message, param="model", hint=error.hint) from error
         found = [entry for entry in entries if entry.digest == digest]
     if not found:
         raise ModelNotFound(f"no such model: {name}")

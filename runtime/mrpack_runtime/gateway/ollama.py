@@ -27,6 +27,7 @@ from mrpack_runtime.protocols.ollama.request import (
     parse_generate,
     parse_keep_alive,
     parse_legacy_embed,
+    wants_stream,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ async def _generate(call: Call, parse: Callable[[dict[str, Any]], Asked], *, is_
     call.model = model_name(body)
     if not is_load_only(body):
         return await infer_as(call, parse(body))
+    wants_stream(body)  # which says nothing about one line, but may be wrong
     keep_alive = parse_keep_alive(body.get("keep_alive"))
     reason = "load"
     if keep_alive is not None and keep_alive.strip("0ms.h") == "":

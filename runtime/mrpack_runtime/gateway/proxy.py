@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web import Response, StreamResponse
 
-from mrpack.errors import NotFound
+from mrpack.errors import NotFound, UsageError
 from mrpack.model.overrides import duration_s
 from mrpack_runtime.engine import Engine, KnowsMedia, Operation, RenamesSampling
 from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, screen
 from mrpack_runtime.gateway.call import JSON_TYPE
-from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused, RouteNotFound, error_json
+from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused, error_json
 from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents, TranslatedEvents
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
@@ -37,6 +37,8 @@ _USAGE_WITHIN: Final = 4096
 # Of an answer that has to be understood as a whole, to be changed.
 _PARSE_LIMIT: Final = 64 * 1024 * 1024
 _EVENTS: Final = "text/event-stream"
+# OpenAI's, for types of errors that it does not have.
+_CODES: Final = {"exceed_context_size_error": "context_length_exceeded"}
 # RFC 9110, 7.6.1; what describes our own body, connection and origin policy; and who the engine is.
 _DROPPED: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade"}
@@ -132,15 +134,12 @@ def _rename_sampling(body: dict[str, Any], engine: Engine) -> None:
 
 async def resolve(call: Call, operation: Operation | None) -> Want:
     """What serves `call.model`, on the engine in the path where there is one."""
-    engine = call.match.engine
-    if engine is not None and engine not in call.gateway.engines:
-        raise RouteNotFound(
-            f"there is no engine {engine!r}", hint=f"known engines: {', '.join(call.gateway.engines)}"
-        )
     try:
-        return await call.gateway.resolver.resolve(call.model, engine, operation)
+        return await call.gateway.resolver.resolve(call.model, call.match.engine, operation)
     except NotFound as error:
         raise ModelNotFound(error.message, hint=error.hint) from error
+    except UsageError as error:  # malformed, or several have it
+        raise RequestRefused(error.message, param="model", hint=error.hint) from error
 
 
 async def _exchange(
@@ -300,6 +299,6 @@ def openai_error(status: int, content: bytes) -> dict[str, Any]:
             "message": str(message),
             "type": str(error.get("type") or kind),
             "param": error.get("param"),
-            "code": code if isinstance(code, str) else "engine_error",
+            "code": code if isinstance(code, str) else _CODES.get(str(error.get("type")), "engine_error"),
         }
     }

@@ -8,6 +8,7 @@ from mrpack.errors import NotFound
 from mrpack_runtime.gateway.bodies import get_model
 from mrpack_runtime.gateway.proxy import infer_as
 from mrpack_runtime.protocols.anthropic.request import parse_message_request
+from mrpack_runtime.protocols.fields import as_word
 from mrpack_runtime.protocols.reranking import parse_rerank, parse_score
 from mrpack_runtime.protocols.responses.request import parse_response_request
 
@@ -48,7 +49,7 @@ async def input_items(call: Call) -> StreamResponse:
     turn = _turn(call)
     before = turn.before.conversation() if turn.before is not None else []
     items = [{"id": f"{turn.response['id']}_{i}", **item} for i, item in enumerate((*before, *turn.input))]
-    if call.request.query.get("order") != "asc":
+    if as_word(call.request.query.get("order", "desc"), "order", ("asc", "desc")) == "desc":
         items.reverse()
     ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
     return call.json({"object": "list", "data": items, "has_more": False, **ends})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from mrpack.model.overrides.kinds import INT32_MAX
+from mrpack.model.overrides.kinds import INT32_MAX, is_whole
 from mrpack_runtime.gateway.errors import RequestRefused
 
 
@@ -29,9 +29,9 @@ def as_text(value: Any, where: str) -> str:
 
 def as_whole(value: Any, where: str, *, least: int) -> int:
     """Up to what engines keep in 32 bits."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= INT32_MAX:
+    if not is_whole(value) or not least <= value <= INT32_MAX:
         raise RequestRefused(f"{where} must be a whole number from {least} to {INT32_MAX}", param=where)
-    return value
+    return int(value)
 
 
 def as_switch(value: Any, where: str) -> bool:

@@ -19,11 +19,13 @@ from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_t
 
 COMPLETION: Final = "/v1/completions"
 EMBEDDING: Final = "/v1/embeddings"
+IMAGES: Final = "/v1/images/generations"
 # OpenAI takes 4, as vLLM does; chats with many names send more to llama.cpp.
 _STOPS: Final = 64
 # OpenAI's own limit.
 _CHOICES: Final = 128
 _TOP_LOGPROBS: Final = 20
+_IMAGES: Final = 10
 _FORMATS: Final = ("text", "json_object", "json_schema", "structural_tag")
 _TOOL_CHOICES: Final = ("none", "auto", "required")
 
@@ -99,14 +101,36 @@ def _check_logit_bias(value: Any, name: str) -> None:
 
 def _check_prompt(value: Any, name: str) -> None:
     """A text, tokens, or a list of either; llama-server takes an object with pictures, too."""
-    if not isinstance(value, str | dict) and not as_list(value, name):
+    if isinstance(value, str | dict):
+        return
+    if not (parts := as_list(value, name)):
+        raise RequestRefused(f"{name} must not be empty", param=name)
+    for i, part in enumerate(parts):
+        if isinstance(part, bool) or not isinstance(part, str | int | list | dict):
+            raise RequestRefused(f"{name}[{i}] must be a text, or tokens", param=f"{name}[{i}]")
+
+
+def _check_words(value: Any, name: str) -> None:
+    if not as_text(value, name).strip():
         raise RequestRefused(f"{name} must not be empty", param=name)
 
 
 _TEXT: Final[JsonObject] = {"type": "string"}
 _OBJECT: Final[JsonObject] = {"type": "object"}
+_CONTENT: Final[JsonObject] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": _TEXT},
+        "if": {"properties": {"type": {"const": "text"}}},
+        "then": {"required": ["text"], "properties": {"text": _TEXT}},
+    },
+}
+_FUNCTION: Final[JsonObject] = {"type": "object", "required": ["name"], "properties": {"name": _TEXT}}
+_PARTS: Final[JsonObject] = {"type": ["string", "integer", "array", "object"]}
 _PROMPT: Final = Field(
-    _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": {"type": "string"}}]}
+    _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": _PARTS}]}
 )
 _MESSAGES: Final = Field(
     _check_messages,
@@ -115,8 +139,8 @@ _MESSAGES: Final = Field(
         "minItems": 1,
         "items": {
             "type": "object",
-            "required": ["role", "content"],
-            "properties": {"role": _TEXT, "content": {"type": ["string", "null"]}},
+            "required": ["role"],
+            "properties": {"role": _TEXT, "content": {"anyOf": [_TEXT, {"type": "null"}, _CONTENT]}},
         },
     },
 )
@@ -147,9 +171,9 @@ _GENERATION: Final[Mapping[str, Field]] = {
         {
             "type": "object",
             "required": ["type"],
-            "properties": {"type": {"enum": list(_FORMATS)}, "json_schema": _OBJECT},
+            "properties": {"type": {"enum": list(_FORMATS)}},
             "if": {"properties": {"type": {"const": "json_schema"}}},
-            "then": {"required": ["json_schema"]},
+            "then": {"required": ["json_schema"], "properties": {"json_schema": _OBJECT}},
         },
     ),
 }
@@ -168,11 +192,10 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "required": ["type", "function"],
-                    "properties": {
-                        "type": {"const": "function"},
-                        "function": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
-                    },
+                    "required": ["type"],
+                    "properties": {"type": _TEXT},
+                    "if": {"properties": {"type": {"const": "function"}}},
+                    "then": {"required": ["function"], "properties": {"function": _FUNCTION}},
                 },
             },
         ),
@@ -183,12 +206,18 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
         "dimensions": _of(Whole(1)),
         "encoding_format": _of(Choice(("float", "base64"))),
     },
+    IMAGES: {
+        "prompt": Field(_check_words, {"type": "string", "pattern": r"[^\s]"}),
+        "n": _of(Whole(1, _IMAGES)),
+        "stream": _of(Switch()),
+    },
 }
 """Of the engines' paths, by field."""
 REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     CHAT: ("messages",),
     COMPLETION: ("prompt",),
     EMBEDDING: ("input", "messages"),
+    IMAGES: ("prompt",),
 }
 """One of them is needed; the first is OpenAI's."""
 

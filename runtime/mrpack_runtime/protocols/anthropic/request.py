@@ -41,8 +41,8 @@ def parse_message_request(body: JsonObject) -> Asked:
     chat["max_tokens"] = as_whole(body.get("max_tokens"), "max_tokens", least=1)
     if stop:
         chat["stop"] = stop
-    if body.get("stream"):
-        chat["stream"] = as_switch(body["stream"], "stream")
+    if body.get("stream") is not None and as_switch(body["stream"], "stream"):
+        chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
     return Asked(
         body=chat,

@@ -16,7 +16,7 @@ from mrpack.model.overrides import BY_KEY
 from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import CHAT, JSON_LINES, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, schema_format
-from mrpack_runtime.protocols.fields import as_object, as_objects, as_switch, as_text, as_texts
+from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_switch, as_text, as_texts
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
 
 _COMPLETION: Final = "/v1/completions"
@@ -64,8 +64,19 @@ def model_name(body: JsonObject) -> str:
 
 
 def is_load_only(body: JsonObject) -> bool:
-    """Nothing is asked: the model is to be loaded, or with `keep_alive` 0 unloaded."""
-    return not body.get("messages") and not body.get("prompt") and not body.get("images")
+    """Nothing is asked: the model is to be loaded, or with `keep_alive` 0 unloaded. Raises RequestRefused."""
+    asked = [
+        check(body[name], name)
+        for name, check in (("messages", as_list), ("prompt", as_text), ("images", as_list))
+        if body.get(name) is not None
+    ]
+    return not any(asked)
+
+
+def wants_stream(body: JsonObject) -> bool:
+    """Unless it is told not to."""
+    stream = body.get("stream")
+    return True if stream is None else as_switch(stream, "stream")
 
 
 def parse_chat(body: JsonObject) -> Asked:
@@ -150,8 +161,8 @@ def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
             ignored.append(f"options.{name}")
         elif value is not None and not (name == "num_predict" and isinstance(value, int) and value < 0):
             chat[_OPTIONS.get(name, name)] = value
-    if body.get("stream", True) is not False:
-        chat["stream"] = as_switch(body.get("stream", True), "stream")
+    if wants_stream(body):
+        chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
     if body.get("format"):
         chat["response_format"] = _format(body["format"])
@@ -181,7 +192,8 @@ def _embedding(body: JsonObject, given: JsonObject, *, legacy: bool) -> Asked:
 def _message(message: JsonObject, where: str, pending: list[tuple[str, str]], position: int) -> JsonObject:
     """`pending`: calls that wait for their result, by name and id; Ollama's have no id, or only sometimes."""
     role = as_text(message.get("role"), f"{where}.role")
-    content = as_text(message.get("content") or "", f"{where}.content")
+    said = message.get("content")
+    content = as_text("" if said is None else said, f"{where}.content")
     if role == "tool":
         return {"role": "tool", "tool_call_id": _answered(message, pending), "content": content}
     found: JsonObject = {

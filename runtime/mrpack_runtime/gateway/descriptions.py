@@ -1,0 +1,216 @@
+"""What each route takes and gives, beyond its row in the route table: for the description of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mrpack.model.overrides.kinds import INT32_MAX
+from mrpack_runtime.protocols import CHAT
+from mrpack_runtime.protocols.openai import COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
+
+JsonObject = dict[str, Any]
+JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
+_LINES: Final = "application/x-ndjson"
+_FORM: Final = "multipart/form-data"
+_TAR: Final = "application/x-tar"
+_PLAIN: Final = "text/plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """`body` and the values of `query` are JSON Schema; `answers` are content types of what went well.
+
+    `status` of what went well; empty for a route that only refuses.
+    """
+
+    body: JsonObject | None = None
+    takes: str = JSON
+    query: Mapping[str, JsonObject] = field(default_factory=dict)
+    status: str = "200"
+    answers: tuple[str, ...] = (JSON,)
+
+
+def _object(required: str = "", /, **properties: JsonObject) -> JsonObject:
+    """Names of `required` are separated by spaces; other fields than these may be there, too."""
+    return {"type": "object", "properties": properties, "required": required.split()}
+
+
+def _or_null(schema: JsonObject) -> JsonObject:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _openai(path: str) -> JsonObject:
+    """As protocols/openai.py checks it."""
+    needed = REQUIRED[path][0]
+    fields = {
+        name: field.schema if name == needed else _or_null(field.schema)
+        for name, field in FIELDS[path].items()
+    }
+    return _object(f"model {needed}", model=MODEL, **fields)
+
+
+MODEL: Final[JsonObject] = {
+    "type": "string",
+    "pattern": r"\S",
+    "description": "any name that commands take, such as smollm2",
+}
+_TEXT: Final[JsonObject] = {"type": "string"}
+_SWITCH: Final[JsonObject] = {"type": "boolean"}
+_TEXTS: Final[JsonObject] = {"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]}
+_TOKENS: Final[JsonObject] = {"type": "integer", "minimum": 1, "maximum": INT32_MAX}
+
+
+def _messages(*roles: str) -> JsonObject:
+    message = _object("role content", role={"enum": list(roles)}, content=_TEXT)
+    return {"type": "array", "minItems": 1, "items": message}
+
+
+_TALK: Final[JsonObject] = {
+    "type": "array",
+    "items": _object("role", role=_TEXT, content=_or_null(_TEXT)),
+}
+_CLAUDE: Final = _messages("user", "assistant")
+_TURNS: Final[JsonObject] = {
+    "anyOf": [_TEXT, _messages("user", "assistant", "system", "developer")],
+}
+_FLAG: Final[JsonObject] = {"enum": ["true", "false", "1", "0"]}
+_REFUSED: Final = Description(status="")
+_STREAMED: Final = (JSON, EVENTS)
+_INSTALLED: Final = Description(
+    body=_object("backend", backend={"type": "string", "pattern": r"\S"}), status=""
+)
+_LINED: Final = (JSON, _LINES)
+_TAG: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"}
+
+# By method and the last words of a path; the longest that fits counts.
+_DESCRIPTIONS: Final[Mapping[str, Description]] = {
+    "POST /chat/completions": Description(body=_openai(CHAT), answers=_STREAMED),
+    "POST /completions": Description(body=_openai(COMPLETION), answers=_STREAMED),
+    "POST /embeddings": Description(body=_openai(EMBEDDING)),
+    "POST /images/generations": Description(body=_openai(IMAGES), answers=_STREAMED),
+    "POST /images/edits": Description(
+        body=_object("model", model=MODEL, prompt=_TEXT, image={"type": "string", "format": "binary"}),
+        takes=_FORM,
+        answers=_STREAMED,
+    ),
+    "POST /responses": Description(
+        body=_object(
+            "model input",
+            model=MODEL,
+            input=_TURNS,
+            stream=_or_null(_SWITCH),
+            max_output_tokens=_or_null(_TOKENS),
+        ),
+        answers=_STREAMED,
+    ),
+    "GET /input_items": Description(query={"order": {"enum": ["asc", "desc"]}}),
+    "POST /messages": Description(
+        body=_object(
+            "model messages max_tokens",
+            model=MODEL,
+            messages=_CLAUDE,
+            max_tokens=_TOKENS,
+            stream=_or_null(_SWITCH),
+        ),
+        answers=_STREAMED,
+    ),
+    "POST /messages/count_tokens": Description(body=_object("model messages", model=MODEL, messages=_CLAUDE)),
+    "POST /rerank": Description(
+        body=_object(
+            "model query documents",
+            model=MODEL,
+            query=_TEXT,
+            documents={"type": "array", "minItems": 1, "items": _TEXT},
+            top_n=_or_null(_TOKENS),
+        )
+    ),
+    "POST /score": Description(
+        body=_object(
+            "model text_1 text_2",
+            model=MODEL,
+            text_1=_TEXT,
+            text_2={"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]},
+        )
+    ),
+    "POST /tokenize": Description(body=_object("model prompt", model=MODEL, prompt=_TEXT)),
+    "POST /detokenize": Description(
+        body=_object(
+            "model tokens",
+            model=MODEL,
+            tokens={"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": INT32_MAX}},
+        )
+    ),
+    "POST /api/chat": Description(
+        body=_object("model", model=MODEL, messages=_or_null(_TALK), stream=_or_null(_SWITCH)),
+        answers=_LINED,
+    ),
+    "POST /api/generate": Description(
+        body=_object("model", model=MODEL, prompt=_or_null(_TEXT), stream=_or_null(_SWITCH)), answers=_LINED
+    ),
+    "POST /api/embed": Description(body=_object("model input", model=MODEL, input=_TEXTS)),
+    "POST /api/embeddings": Description(body=_object("model prompt", model=MODEL, prompt=_TEXT)),
+    "POST /api/show": Description(body=_object("model", model=MODEL)),
+    "POST /api/pull": Description(body=_object("model", model=MODEL), answers=_LINED),
+    "POST /api/push": Description(body=_object("model", model=MODEL), answers=_LINED),
+    "POST /api/copy": Description(body=_object("source destination", source=MODEL, destination=MODEL)),
+    "DELETE /api/delete": Description(body=_object("model", model=MODEL)),
+    "POST /api/create": _REFUSED,
+    "POST /api/blobs/{id}": _REFUSED,
+    "POST /models/create": Description(body=_object("from", **{"from": MODEL})),
+    "POST /models/load": Description(body={"type": "string", "format": "binary"}, takes=_TAR),
+    "GET /export": Description(answers=(_TAR,)),
+    "POST /tag": Description(
+        query={"repo": {"type": "string", "pattern": "^[a-z0-9]+(/[a-z0-9]+)*$"}, "tag": _TAG}, status="201"
+    ),
+    "DELETE /models/{model}": Description(query={"force": _FLAG}),
+    "POST /repackage": _REFUSED,
+    "GET /engines/ps": Description(query={"wide": _FLAG}),
+    "POST /engines/unload": Description(
+        body=_object(all=_SWITCH, models={"type": "array", "items": MODEL}, backend=_TEXT, force=_SWITCH)
+        | {
+            "anyOf": [
+                {"required": ["all"], "properties": {"all": {"const": True}}},
+                {"required": ["models"], "properties": {"models": {"minItems": 1}}},
+            ]
+        }
+    ),
+    "GET /engines/_configure": Description(query={"model": MODEL}),
+    "POST /_configure": Description(
+        body=_object(
+            "model",
+            model=MODEL,
+            **{"context-size": _or_null({"type": "integer", "minimum": -1, "maximum": INT32_MAX})},
+        ),
+        status="202",
+        answers=(),
+    ),
+    "GET /engines/requests": _REFUSED,
+    "POST /engines/install-backend": _INSTALLED,
+    "POST /engines/uninstall-backend": _INSTALLED,
+    "GET /logs": Description(query={"follow": _FLAG, "no-engines": _FLAG}, answers=(_PLAIN,)),
+    "GET /metrics": Description(answers=(_PLAIN,)),
+}
+_NEEDED_QUERY: Final = frozenset({"repo", "tag"})
+_ALONE: Final = {"/": Description(answers=(_PLAIN,))}
+_SIMPLE: Final = Description()
+
+
+def description_of(method: str, path: str) -> Description:
+    """Of the route with this whole path."""
+    if path in _ALONE:
+        return _ALONE[path]
+    asked = f"{method} {path}"
+    ends = [
+        end
+        for end in _DESCRIPTIONS
+        if end.startswith(f"{method} ") and asked.endswith(end.removeprefix(f"{method} "))
+    ]
+    return _DESCRIPTIONS[max(ends, key=len)] if ends else _SIMPLE
+
+
+def is_needed(parameter: str) -> bool:
+    """Of a query."""
+    return parameter in _NEEDED_QUERY
