@@ -33,7 +33,7 @@ from mrpack_runtime.chart import Panel, svg
 
 HERE = Path(__file__).parent
 DIRECT, GATEWAY, OTHER = "direct", "mrpack", "starlette + httpx"
-# Its pool of connections looks at all of them for each request: a thousand clients take it minutes.
+# A thousand clients took it longer than the minutes that the run had.
 OTHER_LIMIT = 100
 REQUESTS = 1000
 CHUNKS = 20_000

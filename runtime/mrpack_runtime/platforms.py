@@ -137,12 +137,8 @@ NEEDS: Final[Mapping[str, Need]] = {
         lambda host: "libnuma.so.1" in host.libraries,
         "install libnuma: apt-get install libnuma1, or dnf install numactl-libs",
     ),
-    "glibc-2.17": Need(
-        "glibc 2.17 or newer", lambda host: (host.glibc or (0, 0)) >= (2, 17), "use a newer Linux"
-    ),
-    "glibc-2.28": Need(
-        "glibc 2.28 or newer", lambda host: (host.glibc or (0, 0)) >= (2, 28), "use a newer Linux"
-    ),
+    "glibc-2.17": Need("glibc 2.17 or newer", lambda host: _has_glibc(host, 17), "use a newer Linux"),
+    "glibc-2.28": Need("glibc 2.28 or newer", lambda host: _has_glibc(host, 28), "use a newer Linux"),
     "vulkan": Need(
         "libvulkan.so.1",
         lambda host: "libvulkan.so.1" in host.libraries,
@@ -198,6 +194,10 @@ def version_tuple(text: str) -> tuple[int, ...]:
     """Of a driver or a package, for comparing; what is no number ends it."""
     match = re.match(r"\d+(?:\.\d+)*", text)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _has_glibc(host: HostFacts, minor: int) -> bool:
+    return host.glibc is not None and host.glibc >= (2, minor)
 
 
 def _judge(row: Row, host: HostFacts) -> Verdict:

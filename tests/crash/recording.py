@@ -43,6 +43,7 @@ class Recording:
     def _openat(self, arguments: str, result: int) -> bool:
         path = _paths(arguments)[0]
         if not self._disk.holds(path):
+            self._open.pop(result, None)
             return False
         node = self._disk.find(path)
         is_new = node is None

@@ -158,7 +158,7 @@ DANGEROUS = (
     *("worker_extension_cls", "scheduler_cls", "io_processor_plugin", "served_model_name", "uds"),
     *("middleware", "root_path", "speculative_config", "kv_transfer_config", "compilation_config"),
     *("model_loader_extra_config", "enable_lora", "custom_pipeline", "variant", "cache_dir"),
-    *("token", "safety_checker", "scheduler", "runtime_flags", "raw_runtime_flags"),
+    *("token", "safety_checker", "runtime_flags", "raw_runtime_flags"),
 )
 
 

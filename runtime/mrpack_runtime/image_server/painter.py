@@ -142,7 +142,8 @@ class _Watch:
 
     def _preview(self, pipeline: Any, latents: Any, number: int) -> None:
         """Nothing for pipelines whose state we cannot decode: clients expect that there may be fewer."""
-        vae, (width, height) = getattr(pipeline, "vae", None), self._size
+        vae: Any = getattr(pipeline, "vae", None)
+        width, height = self._size
         if not isinstance(vae, diffusers.AutoencoderKL) or latents is None:
             return
         if hasattr(pipeline, "_unpack_latents") and width and height:

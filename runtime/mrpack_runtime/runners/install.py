@@ -45,8 +45,6 @@ Report = Callable[[InstallEvent], None]
 class InstallFailed(HostRefused):
     """A package could not be had or built. `log` has all that the installer said."""
 
-    code = "install_failed"
-
     def __init__(self, message: str, *, log: Path, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.log = log
