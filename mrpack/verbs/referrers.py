@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mrpack.content.ports import Referring, Target
+from mrpack.content.ports import Keeper, Referring, Target
 from mrpack.digest import ByteSource, BytesSource, Digest
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError, from_os_error
 from mrpack.oci.descriptor import Descriptor
@@ -85,18 +86,20 @@ def attach(
     for file in files:
         open_file(file)
     place = open_existing(workspace, reference, access)
-    subject = place.target.resolve(place.ref)
-    layers = [_push_file(place.target, file, artifact_type) for file in files]
-    if not place.target.exists(_EMPTY):
-        place.target.push(_EMPTY, lambda offset: BytesSource(_EMPTY_CONTENT[offset:]))
-    manifest = Manifest.build(
-        config=_EMPTY,
-        layers=layers or [_EMPTY],
-        artifact_type=artifact_type,
-        annotations=annotations,
-        subject=subject.plain(),
-    )
-    place.target.push_manifest(manifest.descriptor, manifest.raw, None)
+    keeping = place.target.operation() if isinstance(place.target, Keeper) else nullcontext()
+    with keeping:
+        subject = place.target.resolve(place.ref)
+        layers = [_push_file(place.target, file, artifact_type) for file in files]
+        if not place.target.exists(_EMPTY):
+            place.target.push(_EMPTY, lambda offset: BytesSource(_EMPTY_CONTENT[offset:]))
+        manifest = Manifest.build(
+            config=_EMPTY,
+            layers=layers or [_EMPTY],
+            artifact_type=artifact_type,
+            annotations=annotations,
+            subject=subject.plain(),
+        )
+        place.target.push_manifest(manifest.descriptor, manifest.raw, None)
     return Attached(subject=subject, manifest=manifest.descriptor)
 
 
