@@ -16,26 +16,41 @@ from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
-COLOURS = {"mrpack": "#2a6f97"}
+# User and system, of ours and of the others.
+OUR_COLOURS = ("#1d4e70", "#6ba8cf")
+COLOURS = ("#6c757d", "#ced4da")
+
+Command = Sequence[str] | Callable[[], Sequence[str]]
+"""What is run; a callable makes it anew for each run."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`wall` and `cpu` in seconds, `rss` the peak of the largest process in MiB; medians of several runs."""
+    """`wall`, `user` and `system` in seconds, `rss` the peak of the largest process in MiB.
+
+    Medians of several runs; `walls` are those of each, in order.
+    """
 
     job: str
     client: str
     wall: float
-    cpu: float
+    user: float
+    system: float
     rss: float
+    walls: tuple[float, ...] = ()
+
+    @property
+    def cpu(self) -> float:
+        return self.user + self.system
 
 
-def run(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[float, float, float]:
-    """Wall, CPU and peak memory of one command and its children; it has to succeed."""
+def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[float, float, float, float]:
+    """Wall, user, system and peak memory of one command and its children; it has to succeed."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command,
         env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,10 +60,12 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[floa
     errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
+    peak = watch.stop()
+    process.stderr.close()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{errors}")
-    return wall, used.ru_utime + used.ru_stime, watch.stop()
+        raise SystemExit(f"{' '.join(command)[:400]}: exit {process.returncode}\n{errors}")
+    return wall, used.ru_utime, used.ru_stime, peak
 
 
 class _Peak:
@@ -62,11 +79,13 @@ class _Peak:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.02):
+        while True:
             with contextlib.suppress(OSError):
                 for line in self._status.read_text().splitlines():
                     if line.startswith("VmHWM:"):
                         self._peak = max(self._peak, int(line.split()[1]) / 1024)
+            if self._over.wait(0.02):
+                return
 
     def stop(self) -> float:
         self._over.set()
@@ -77,58 +96,69 @@ class _Peak:
 def measure(
     job: str,
     client: str,
-    command: Sequence[str],
+    command: Command,
     *,
     runs: int,
     before: Callable[[], object] = lambda: None,
-    env: dict[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Cost:
-    """The median of `runs`, each after `before`, which is not counted."""
-    seen = []
-    for _ in range(runs):
-        before()
-        seen.append(run(command, env))
-    cost = Cost(job, client, *(round(statistics.median(column), 3) for column in zip(*seen, strict=True)))
-    print(f"  {client:<18} {cost.wall:7.2f} s wall  {cost.cpu:7.2f} s CPU  {cost.rss:7.0f} MiB", flush=True)
+    """The medians of `runs`, each after `before`, which is not counted."""
+    (cost,) = measure_rounds(job, {client: command}, runs=runs, before=before, env=env)
     return cost
 
 
 def measure_rounds(
     job: str,
-    commands: Mapping[str, Sequence[str]],
+    commands: Mapping[str, Command],
     *,
     runs: int,
-    before: Callable[[], object],
-    env: dict[str, str],
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[str], object] = lambda _client: None,
+    env: Mapping[str, str] | None = None,
 ) -> list[Cost]:
-    """Medians over rounds in which every client has its turn, so that a busy minute is everybody's."""
-    seen: dict[str, list[tuple[float, float, float]]] = {client: [] for client in commands}
+    """Medians over rounds in which every client has its turn, so that a busy minute is everybody's.
+
+    `before` and `after` each run are not counted.
+    """
+    seen: dict[str, list[tuple[float, float, float, float]]] = {client: [] for client in commands}
     for _ in range(runs):
         for client, command in commands.items():
             before()
-            seen[client].append(run(command, env))
+            seen[client].append(run(command() if callable(command) else command, env))
+            after(client)
     costs = []
     for client, rows in seen.items():
-        middle = (round(statistics.median(column), 3) for column in zip(*rows, strict=True))
-        costs.append(Cost(job, client, *middle))
-        print(f"  {client:<18} {costs[-1].wall:7.2f} s wall  {costs[-1].cpu:7.2f} s CPU", flush=True)
+        columns = list(zip(*rows, strict=True))
+        middle = (round(statistics.median(column), 3) for column in columns)
+        cost = Cost(job, client, *middle, walls=tuple(round(wall, 2) for wall in columns[0]))
+        print(
+            f"  {client:<20} {cost.wall:7.2f} s wall  {cost.user:6.2f} user {cost.system:6.2f} system"
+            f"  {cost.rss:6.0f} MiB",
+            flush=True,
+        )
+        costs.append(cost)
     return costs
 
 
-def table(costs: Sequence[Cost], reference: dict[str, str]) -> str:
+def table(costs: Sequence[Cost], reference: Mapping[str, str]) -> str:
     """Markdown; ratios are to the client that `reference` names for the job."""
     lines = [
-        "| job | client | wall s | CPU s | peak MiB | wall ratio | CPU ratio |",
-        "|---|---|---|---|---|---|---|",
+        "| job | client | wall s | user s | system s | peak MiB | wall ratio | CPU ratio |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for cost in costs:
         base = next((c for c in costs if c.job == cost.job and c.client == reference.get(cost.job)), None)
-        ratios = (f"{cost.wall / base.wall:.2f}", f"{cost.cpu / base.cpu:.2f}") if base else ("", "")
+        ratios = (_ratio(cost.wall, base.wall), _ratio(cost.cpu, base.cpu)) if base else ("", "")
         lines.append(
-            f"| {cost.job} | {cost.client} | {cost.wall:.2f} | {cost.cpu:.2f} | {cost.rss:.0f} |"
-            f" {ratios[0]} | {ratios[1]} |"
+            f"| {cost.job} | {cost.client} | {cost.wall:.2f} | {cost.user:.2f} | {cost.system:.2f} |"
+            f" {cost.rss:.0f} | {ratios[0]} | {ratios[1]} |"
         )
     return "\n".join(lines)
+
+
+def _ratio(value: float, base: float) -> str:
+    """Of what the clock does not see there is none."""
+    return f"{value / base:.2f}" if base else ""
 
 
 def machine() -> dict[str, str]:
@@ -147,41 +177,66 @@ def machine() -> dict[str, str]:
 
 
 def version_of(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "absent"
     return (done.stdout or done.stderr).splitlines()[0].strip()[:60] if done.returncode == 0 else "absent"
 
 
 def plot(costs: Sequence[Cost], path: Path, title: str) -> None:
-    """Bars of CPU seconds by job, as SVG."""
-    height = 26 * len(costs) + 60
-    widest = max(cost.cpu for cost in costs) or 1
-    size = f'width="760" height="{height}" font-family="sans-serif" font-size="13"'
-    heading = f'<text x="10" y="24" font-size="16">{escape(title)} (CPU seconds)</text>'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{heading}']
-    for number, cost in enumerate(costs):
-        y = 44 + 26 * number
-        width = 400 * cost.cpu / widest
-        colour = COLOURS.get(cost.client, "#adb5bd")
-        parts.append(
-            f'<text x="10" y="{y + 14}">{escape(cost.job)}: {escape(cost.client)}</text>'
-            f'<rect x="260" y="{y}" width="{width:.1f}" height="18" fill="{colour}"/>'
-            f'<text x="{266 + width:.1f}" y="{y + 14}">{cost.cpu:.2f}</text>'
-        )
-    path.write_text("\n".join([*parts, "</svg>\n"]))
+    """Bars of user and system seconds, in groups by job, as SVG."""
+    jobs = list(dict.fromkeys(cost.job for cost in costs))
+    height = 20 * len(costs) + 34 * len(jobs) + 50
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" role="img">',
+        '<g font-family="sans-serif" font-size="12">',
+        f"<title>{escape(title)}</title>",
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<text x="10" y="24" font-size="16">{escape(title)}: CPU seconds, user (dark) and system</text>',
+    ]
+    y = 40
+    for job in jobs:
+        rows = [cost for cost in costs if cost.job == job]
+        scale = 480 / (max(cost.cpu for cost in rows) or 1)
+        y += 20
+        parts.append(f'<text x="10" y="{y}" font-weight="bold">{escape(job)}</text>')
+        y += 6
+        for cost in rows:
+            parts += _bar(cost, y, scale)
+            y += 20
+        y += 8
+    path.write_text("\n".join([*parts, "</g></svg>\n"]))
+
+
+def _bar(cost: Cost, y: int, scale: float) -> list[str]:
+    dark, light = OUR_COLOURS if cost.client == "mrpack" else COLOURS
+    user, system = cost.user * scale, cost.system * scale
+    return [
+        f'<text x="26" y="{y + 12}">{escape(cost.client)}</text>',
+        f'<rect x="170" y="{y}" width="{user:.1f}" height="15" fill="{dark}"/>',
+        f'<rect x="{170 + user:.1f}" y="{y}" width="{system:.1f}" height="15" fill="{light}"/>',
+        f'<text x="{176 + user + system:.1f}" y="{y + 12}">{cost.cpu:.2f}</text>',
+    ]
 
 
 def write(
-    name: str, folder: Path, costs: Sequence[Cost], reference: dict[str, str], versions: dict[str, str]
+    name: str,
+    folder: Path,
+    costs: Sequence[Cost],
+    reference: Mapping[str, str],
+    facts: Mapping[str, str],
 ) -> None:
-    """Print the table; write NAME.json, NAME.md and NAME.svg into `folder`."""
+    """NAME.json, NAME.md and NAME.svg into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = machine() | versions
-    text = table(costs, reference)
-    print("\n" + text)
     (folder / f"{name}.json").write_text(
-        json.dumps({"machine": facts, "costs": [asdict(cost) for cost in costs]}, indent=2) + "\n"
+        json.dumps({"machine": dict(facts), "costs": [asdict(cost) for cost in costs]}, indent=2) + "\n"
     )
     header = ", ".join(f"{key} {value}" for key, value in facts.items())
-    (folder / f"{name}.md").write_text(f"{header}\n\n{text}\n")
+    (folder / f"{name}.md").write_text(f"{header}\n\n{table(costs, reference)}\n")
     plot(costs, folder / f"{name}.svg", name)
+
+
+def show(costs: Sequence[Cost], reference: Mapping[str, str], folder: Path) -> None:
+    print("\n" + table(costs, reference))
     print(f"\nwritten to {folder}", file=sys.stderr)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from benchmarks.measure import Cost, measure, version_of, write
+from benchmarks.measure import Cost, machine, measure, show, version_of, write
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest
 from mrpack.oci.descriptor import Descriptor
 from mrpack.registry import RegistrySession, RegistrySettings, RegistryTarget
@@ -170,9 +170,9 @@ def main() -> int:
     packages = {"urllib3", "requests", "httpx2"}
     versions = {package: version(package) for package in sorted(packages) if is_installed(package)}
     versions |= {"curl": version_of(["curl", "--version"]), "size": f"{options.mib} MiB"}
-    write(
-        "transport", options.out, costs, {"http": "curl, unverified", "https": "curl, unverified"}, versions
-    )
+    references = {"http": "curl, unverified", "https": "curl, unverified"}
+    write("transport", options.out, costs, references, machine() | versions)
+    show(costs, references, options.out)
     return 0
 
 

@@ -8,8 +8,9 @@ import mmap
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,15 @@ import pytest
 from mrpack.distribution import serving
 from mrpack.store.layout import OciLayout
 from tests.fakes import measured, raw_gguf
-from tests.fakes.registry import FakeRegistry
+from tests.fakes import registry_faults as faults
+from tests.fakes.registry import FakeRegistry, Reply, Request
 from tests.fakes.tiny_safetensors import write_llama
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.slow
 
+MIB = 1024**2
+PART = 64 * MIB
 SIZE = 2 * 1024**3
 MEMORY = 64 * 1024**2
 FILES = 10_000
@@ -67,17 +71,48 @@ def measure(mrpack: Mrpack, tmp_path: Path):
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "large.gguf", SIZE)
+
+
+def write_model(path: Path, size: int) -> Path:
     """One tensor; its bytes are a hole in the file."""
-    path = tmp_path / "large.gguf"
     keys = [
         raw_gguf.pair("general.architecture", raw_gguf.STRING, "llama"),
         raw_gguf.pair("llama.context_length", raw_gguf.U32, 4096),
     ]
-    head = raw_gguf.gguf(keys, [raw_gguf.tensor("output.weight", [1024, SIZE // 4096])])
+    head = raw_gguf.gguf(keys, [raw_gguf.tensor("output.weight", [1024, size // 4096])])
     with path.open("wb") as file:
         file.write(head)
-        file.truncate(len(head) + SIZE)
+        file.truncate(len(head) + size)
     return path
+
+
+class Slow:
+    """Gives a blob at 10 MiB/s a connection, and knows the most that were open at once."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self._never = threading.Event()
+
+    def __call__(self, _request: Request, reply: Reply) -> Reply:
+        assert isinstance(reply.body, bytes)
+        if len(reply.body) < MIB:
+            return reply
+        return replace(reply, body=self._paced(memoryview(reply.body)), declared=len(reply.body))
+
+    def _paced(self, body: memoryview) -> Iterator[bytes]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            for start in range(0, len(body), MIB):
+                yield bytes(body[start : start + MIB])
+                self._never.wait(0.1)
+        finally:
+            with self._lock:
+                self._now -= 1
 
 
 @contextlib.contextmanager
@@ -123,6 +158,23 @@ def test_two_gibibytes_are_pushed_pulled_and_verified_in_little_memory(
     assert pushed.out == pulled.out == digest
     for took in (pushed, pulled, verified):
         assert took.peak < MEMORY, took
+
+
+def test_a_slow_registry_gets_more_connections_in_little_memory(
+    measure, mrpack: Mrpack, tmp_path: Path
+) -> None:
+    digest = measure("package", write_model(tmp_path / "model.gguf", 4 * PART), "slow:v1").out
+    with FakeRegistry() as registry:
+        name = f"{registry.address}/team/slow:v1"
+        mrpack("push", "slow:v1", name)
+        mrpack("rm", "slow:v1")
+        mrpack("gc")
+        slow = Slow()
+        registry.fault("team/slow", faults.on_blobs(slow))
+        pulled = measure("pull", name)
+    assert pulled.out == digest
+    assert slow.most > 1
+    assert pulled.peak < MEMORY
 
 
 @pytest.mark.timeout(900)
