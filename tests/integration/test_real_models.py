@@ -15,7 +15,7 @@ from mrpack.verbs.transfer import pull
 from tests.fakes.made_by_engines import models_made_by
 from tests.fakes.public_models import MINILM, SMOLLM2, public_model
 from tests.integration.conftest import Registry
-from tests.integration.engines import test_engines as engines
+from tests.integration.engines import made_engines
 from tests.integration.test_round_trips import Model, same_files, workspace_at
 
 pytestmark = pytest.mark.registry
@@ -76,12 +76,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def language_models(shared: Path) -> Path:
-    return models_made_by(engines() / "vllm" / "bin" / "python", "tiny_transformers", shared)
+    return models_made_by(made_engines() / "vllm" / "bin" / "python", "tiny_transformers", shared)
 
 
 @pytest.fixture(scope="session")
 def pipelines(shared: Path) -> Path:
-    return models_made_by(engines() / "diffusers" / "bin" / "python", "tiny_pipelines", shared)
+    return models_made_by(made_engines() / "diffusers" / "bin" / "python", "tiny_pipelines", shared)
 
 
 @pytest.mark.engine
