@@ -212,6 +212,8 @@ def test_pickles_that_call_themselves_safetensors_are_no_model(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("torch")
 def test_the_real_vllm_runs_none_of_it(mrpack: Mrpack, home: Path, tmp_path: Path, canary: Path) -> None:
     mrpack.environment["MRPACK_HOME"] = str(home / "mrpack")
     link_engines(home / "mrpack", "vllm")
@@ -223,7 +225,9 @@ def test_the_real_vllm_runs_none_of_it(mrpack: Mrpack, home: Path, tmp_path: Pat
     try:
         assert process.stdout is not None
         port = process.stdout.readline().strip().rpartition(":")[2]
-        mrpack("run", name, "hi", "--port", port, "--set", "sampling.max_tokens=2")
+        answer = mrpack.start("run", name, "hi", "--port", port, "--set", "sampling.max_tokens=2")
+        _, errors = answer.communicate(timeout=600)
+        assert answer.returncode == 0, errors
     finally:
         process.terminate()
         process.communicate()
