@@ -68,9 +68,10 @@ class OciArchive:
     """
 
     def __init__(self, path: Path) -> None:
-        """Nothing is written yet. Raises HostRefused: `path` is a folder."""
-        if path.is_dir():
-            raise HostRefused(f"{path} is a folder", hint="name the file to write")
+        """Nothing is written yet. Raises HostRefused: `path` is there and no file that could be replaced."""
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise HostRefused(f"{path} is {kind}", hint="name the file to write")
         self.path = path
         self._changed = threading.Condition()
         self._file: ArchiveFile | None = None

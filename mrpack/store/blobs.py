@@ -10,7 +10,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mrpack.content.ports import Opener
 from mrpack.digest import Digest
@@ -22,11 +22,12 @@ from mrpack.errors import (
     NotFound,
     from_os_error,
 )
-from mrpack.store.durable import Taken, make_folder, sync_folder, take
+from mrpack.store.durable import Taken, bytes_on_disk, make_folder, sync_folder, take
 from mrpack.store.linked import LinkNotes
 from mrpack.store.locks import lock
-from mrpack.store.parts import bytes_on_disk, claimed_part
-from mrpack.store.receiving import Sizes
+
+if TYPE_CHECKING:
+    from mrpack.store.receiving import Sizes
 
 # A pipe that somebody planted must not make us wait for its other end.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -60,7 +61,7 @@ class BlobFolder:
 
     def __init__(self, root: Path, sizes: Sizes | None = None) -> None:
         self._root = root
-        self._sizes = sizes or Sizes()
+        self._sizes = sizes
         self.ingest_folder = root / "ingest"
         self._links = LinkNotes(root, self.ingest_folder)
 
@@ -122,6 +123,8 @@ class BlobFolder:
             IntegrityError: other bytes than announced; the part file is gone.
             HostRefused: no space; checked before the first byte where the system tells.
         """
+        from mrpack.store.parts import claimed_part  # noqa: PLC0415  # most commands receive nothing
+
         name = f"blob {digest.short}"
         try:
             make_folder(self.ingest_folder)
@@ -237,6 +240,15 @@ class BlobFolder:
                 for entry in entries:
                     with contextlib.suppress(InvalidArtifact, FileNotFoundError):
                         yield Digest.parse(f"{algorithm}:{entry.name}"), entry.stat(follow_symlinks=False)
+
+    def names(self) -> set[str]:
+        """Of all blobs there are, as digests are written; what they hold is not looked at."""
+        found: set[str] = set()
+        for algorithm in _ALGORITHMS:
+            with contextlib.suppress(OSError):
+                folder = self._root / "blobs" / algorithm
+                found.update(f"{algorithm}:{name}" for name in os.listdir(folder))  # noqa: PTH208  # names alone
+        return found
 
     def any(self) -> bool:
         """Raises HostRefused."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.digest import Digest
 from mrpack.errors import MrpackError, from_os_error
 from mrpack.oci.descriptor import Descriptor
@@ -61,8 +60,10 @@ def find_problems(
         try:
             verify_stream(layout.fetch(blob), blob)
         except MrpackError as error:
-            return error.message
+            return error.message.removeprefix(f"{blob.digest}: ")  # who lists problems names it first
         return None
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # `list` hashes nothing
 
     wanted = list({blob.digest: blob for blob in blobs}.values())
     with ThreadPoolExecutor(max_workers=jobs or min(_JOBS_LIMIT, os.cpu_count() or 1)) as pool:

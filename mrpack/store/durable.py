@@ -132,3 +132,9 @@ def _copy_in_kernel(reading: int, target: Path) -> None:
         raise
     finally:
         os.close(writing)
+
+
+def bytes_on_disk(status: os.stat_result) -> int:
+    """Of a file that may have holes."""
+    # stat(2): the unit of st_blocks.
+    return min(status.st_size, status.st_blocks * 512)

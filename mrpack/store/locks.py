@@ -8,7 +8,6 @@ import fcntl
 import os
 import random
 import re
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -133,7 +132,7 @@ class _Roster:
 
 def _identity(pid: int) -> str:
     """Of a process on this machine, also told from a later one with the same number (where /proc exists)."""
-    return f"{socket.gethostname()}.{pid}.{_start_time(pid)}"
+    return f"{os.uname().nodename}.{pid}.{_start_time(pid)}"
 
 
 def _start_time(pid: int) -> str:
@@ -146,7 +145,7 @@ def _start_time(pid: int) -> str:
 
 def _is_running(host: str, pid: int, start: str) -> bool:
     """Of another machine nobody knows: then it is."""
-    if host != socket.gethostname():
+    if host != os.uname().nodename:
         return True
     try:
         os.kill(pid, 0)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mrpack.errors import NotFound, UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference, ReferenceDefaults
 
-_ID = re.compile(r"(?:sha256:)?([a-f0-9]{12,64})")
+_ID_LENGTH: Final = 12
+_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
         UsageError: several do; the message names them.
     """
     by_id = _ID.fullmatch(name)
-    if by_id:
+    if by_id and len(by_id[1]) >= _ID_LENGTH:
         found = [model for model in models if model.manifest.digest.hex.startswith(by_id[1])]
         if found:
             return _only({str(model.manifest.digest): model for model in found}, name)
@@ -49,6 +51,14 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
         candidates = tagged or ([] if ":" in name else same)
         if candidates:
             return _only({str(model.manifest.digest): model for model in candidates}, name)
+    if by_id:
+        meant = sorted({model.manifest.digest.hex for model in models})
+        meant = [digits[:_ID_LENGTH] for digits in meant if digits.startswith(by_id[1])]
+        if meant:
+            raise NotFound(
+                f"no model {name!r} in the local store",
+                hint=f"an id has {_ID_LENGTH} digits at least, as {meant[0]} has",
+            )
     raise NotFound(f"no model {name!r} in the local store", hint=f"`mrpack pull {name}` fetches it")
 
 

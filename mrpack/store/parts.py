@@ -9,17 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from mrpack.content.ports import NoPartsError, Opener, PartOpener
 from mrpack.digest import Digest, Verifier
 from mrpack.errors import IntegrityError
+from mrpack.store.durable import bytes_on_disk
 from mrpack.store.locks import is_exclusive, lock
 from mrpack.store.receiving import Receiving, Sizes
 from mrpack.store.spans import Span, SpanList, missing
-
-# stat(2): the unit of st_blocks.
-_BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Part:
     handle: int
     resumed: int
 
-    def receive(self, digest: Digest, size: int, open_at: Opener, sizes: Sizes) -> None:
+    def receive(self, digest: Digest, size: int, open_at: Opener, sizes: Sizes | None = None) -> None:
         """Fill it to the end and not further.
 
         A large blob comes in parts when its source gives any. When it does not after all, or the bytes are
@@ -39,6 +36,7 @@ class Part:
         Raises:
             IntegrityError: other bytes than announced.
         """
+        sizes = sizes or Sizes()
         if size >= sizes.parts_from and isinstance(open_at, PartOpener):
             try:
                 self._receive_parts(digest, size, open_at, sizes)
@@ -132,11 +130,6 @@ def _largest_part(ingest: Path, digest: Digest) -> Path | None:
             if stat.S_ISREG(status.st_mode):
                 found.append((bytes_on_disk(status), path))
     return max(found)[1] if found else None
-
-
-def bytes_on_disk(status: os.stat_result) -> int:
-    """Of a file that may have holes."""
-    return min(status.st_size, status.st_blocks * _BLOCK)
 
 
 def _is_at(handle: int, path: Path) -> bool:

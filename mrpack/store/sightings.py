@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.content.ports import Fetcher
 from mrpack.digest import Digest
 from mrpack.errors import MrpackError, UsageError

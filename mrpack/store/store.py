@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mrpack.content.artifacts import read_model
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, NotFound, from_os_error
 from mrpack.model.artifact import ModelArtifact
@@ -23,8 +23,11 @@ from mrpack.store.checkup import Damage, all_blobs, closure, find_problems
 from mrpack.store.durable import read_plain, write_atomic
 from mrpack.store.layout import REF_NAME, OciLayout
 from mrpack.store.names import StoredModel, find_model
-from mrpack.store.repair import Repaired, repair_layout
+from mrpack.store.summaries import Summaries, Summary
 from mrpack.store.unpacked import UnpackedArchives
+
+if TYPE_CHECKING:
+    from mrpack.store.repair import Repaired
 
 STORE_VERSION: Final = 1
 _VERSION_LIMIT: Final = 64 * 1024
@@ -70,6 +73,7 @@ class Store:
         self._is_foreign = cache is not None and home.is_dir() and not os.access(home, os.W_OK)
         self._made = cache if cache is not None and self._is_foreign else home
         self._unpacked = UnpackedArchives(self._made / "unpacked")
+        self._summaries = Summaries(self.layout)
         self._version_path = self.layout.root / "mrpack-store.json"
         self._check_version(lenient=lenient)
 
@@ -132,6 +136,14 @@ class Store:
         """Raises NotFound, or UsageError when `name` is ambiguous or malformed."""
         return find_model(self.models(), name, self.defaults)
 
+    def has(self, name: str) -> bool:
+        """Whether `find` finds it."""
+        try:
+            self.find(name)
+        except MrpackError:
+            return False
+        return True
+
     def tag(self, name: str, new: Reference) -> StoredModel:
         self.find(name)
         with self.operation() as layout:
@@ -149,6 +161,10 @@ class Store:
     def artifact(self, manifest: Descriptor) -> ModelArtifact:
         """Raises InvalidArtifact, IntegrityError, Unsupported (not a model, or an index of several)."""
         return read_model(self.layout, manifest)
+
+    def summaries(self, models: Iterable[StoredModel]) -> dict[Digest, Summary | MrpackError]:
+        """What lists show of each manifest, or why it cannot be read. Does not notice a change of bytes."""
+        return self._summaries.of(model.manifest for model in models)
 
     def bundle(self, manifest: Descriptor) -> Bundle:
         """The model as files, built on first use; what lies in archives is unpacked.
@@ -210,6 +226,8 @@ class Store:
 
     def repair(self, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
         """As `repair_layout`. Open the store with `lenient` for it. Raises NotFound when there is none."""
+        from mrpack.store.repair import repair_layout  # noqa: PLC0415  # rarely needed
+
         if not self.layout.root.is_dir():
             raise NotFound(f"no store in {self.home}")
         repaired = repair_layout(self.layout, dry_run=dry_run, jobs=jobs)
@@ -256,6 +274,8 @@ class Store:
 
         Raises StoreBusy while another process writes to the store.
         """
+        if not self.layout.root.is_dir():
+            return Collected(digests=(), freed=0)
         with self.reading() if dry_run else self.layout.collecting():
             live = self._live()
             if not dry_run:
@@ -269,6 +289,7 @@ class Store:
                         self.layout.blobs.remove(blob.digest)
                     self.layout.drop_leftovers()
                     self._drop_bundles(live)
+                    self._summaries.keep(live)
                     self._unpacked.drop_all_but(live)
             except OSError as error:
                 raise from_os_error(error, "collect garbage") from error

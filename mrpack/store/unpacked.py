@@ -17,7 +17,6 @@ from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import decode_object, encode, text_field
 from mrpack.store.durable import make_folder
-from mrpack.store.untar import unpack
 
 # As many files as an archive may hold, and 500 bytes about each.
 _LISTING_LIMIT: Final = 16 * 1024 * 1024
@@ -40,6 +39,8 @@ class UnpackedArchives:
         folder = self._root / _key(archive)
         found = _read_listing(folder)
         if found is None:
+            from mrpack.store.untar import unpack  # noqa: PLC0415  # few models lie in archives
+
             aside = self._root / f".{folder.name}.{uuid.uuid4().hex}"
             try:
                 make_folder(aside / "files")

@@ -5,7 +5,6 @@ python -m tests.crash.fault_points [--operation pull] [--every 5]
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash.kill_points import check_aftermath
-from tests.crash.reporting import tell
+from tests.crash.reporting import asked, tell
 from tests.crash.strace import Traced, Tracer, inject_everywhere
 from tests.crash.world import Operation, World, open_world
 from tests.crash.zygote import Running, Zygote
@@ -84,10 +83,7 @@ def _check_syncs(world: World, zygote: Zygote, operation: Operation, failed: Tra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--operation", action="append", help="default: all")
-    parser.add_argument("--every", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = asked(__doc__, arguments)
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
         runs = {
             name: fail_everywhere(world, zygote, operation, every=options.every)

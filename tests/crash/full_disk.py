@@ -5,17 +5,15 @@ python -m tests.crash.full_disk
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.namespace import mount, run_inside, unmount
-from tests.crash.world import LARGE, QUIET, Operation, World, open_world
+from tests.crash.namespace import mount, run_program, unmount
+from tests.crash.world import LARGE, QUIET, Operation, World
 from tests.crash.zygote import Ended, Zygote
 
 LEVELS = 20
@@ -133,22 +131,7 @@ def _check_rm(world: World, zygote: Zygote) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    if not parser.parse_args(arguments).inside:
-        done = run_inside("tests.crash.full_disk", [])
-        print(done.stdout, done.stderr, sep="")
-        return done.returncode
-    levels = failures = 0
-    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
-        for level, problems in fill_disks(world, zygote):
-            levels += 1
-            failures += bool(problems)
-            for problem in problems:
-                print(f"{level}: {problem}", flush=True)
-        unmount(world.home)
-    print(f"{levels} levels, {failures} with problems")
-    return 1 if failures else 0
+    return run_program("tests.crash.full_disk", fill_disks, "levels", arguments)
 
 
 if __name__ == "__main__":

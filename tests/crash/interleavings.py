@@ -2,12 +2,11 @@
 
 One is stopped at its Nth system call, the other runs until it ends or waits for a lock, then both end.
 
-    python -m tests.crash.interleavings
+    python -m tests.crash.interleavings [--operation gc] [--every 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import signal
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.reporting import tell
+from tests.crash.reporting import asked, tell
 from tests.crash.strace import CALLS, calls_of, stop_at
 from tests.crash.world import Operation, World, environment_of, open_world
 from tests.crash.zygote import Ended, Zygote
@@ -88,16 +87,18 @@ def meetings(world: World) -> Iterator[tuple[Party, Party]]:
 
 
 def interleave(
-    world: World, zygotes: tuple[Zygote, Zygote], *, every: int = 1, first: int = 1
+    world: World, zygotes: tuple[Zygote, Zygote], name: str, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    """Which stopped where for which, and what was wrong then."""
-    present: dict[str, frozenset[str]] = {}
+    """Who of that `name` was stopped where for whom, and what was wrong then."""
+    present: frozenset[str] | None = None
     for stopped, other in meetings(world):
-        if stopped.name not in present:
+        if stopped.name != name:
+            continue
+        if present is None:
             world.reset("used")
-            present[stopped.name] = calls_of(stopped.operation.begin(zygotes[0]), world.log)
+            present = calls_of(stopped.operation.begin(zygotes[0]), world.log)
         for call in CALLS:
-            for number in itertools.count(first, every) if call in present[stopped.name] else ():
+            for number in itertools.count(first, every) if call in present else ():
                 world.reset("used")
                 running = stopped.operation.begin(zygotes[0])
                 tracer = stop_at(running, world.log, call, number)
@@ -122,16 +123,17 @@ def _check(world: World, ended: Mapping[Party, Ended]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = asked(__doc__, arguments)
     with (
         tempfile.TemporaryDirectory() as folder,
         open_world(Path(folder)) as (world, zygote, _registry),
         Zygote(Path(folder) / "beside", environment_of(world), one_thread=True) as beside,
     ):
-        runs = {"all": interleave(world, (zygote, beside), every=options.every)}
-        return tell(runs, None, "interleavings")
+        runs = {
+            name: interleave(world, (zygote, beside), name, every=options.every)
+            for name in dict.fromkeys(stopped.name for stopped, _ in meetings(world))
+        }
+        return tell(runs, options.operation, "interleavings")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ KNOWN = {
     ".lock.d",
     ".gc-lock.d",
     ".last-index.json",
+    ".summaries.json",
 }
 
 

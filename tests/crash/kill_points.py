@@ -5,7 +5,6 @@ python -m tests.crash.kill_points [--operation pull] [--every 5]
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.reporting import tell
+from tests.crash.reporting import asked, tell
 from tests.crash.strace import CALLS, inject_everywhere
 from tests.crash.world import Operation, World, open_world
 from tests.crash.zygote import Running, Zygote
@@ -88,10 +87,7 @@ def _start_tags(world: World, operation: Operation) -> set[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--operation", action="append", help="default: all")
-    parser.add_argument("--every", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = asked(__doc__, arguments)
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
         runs = {
             name: kill_everywhere(world, zygote, operation, every=options.every)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.crash.zygote import ROOT
+from tests.crash.reporting import tell
+from tests.crash.world import World, open_world
+from tests.crash.zygote import ROOT, Zygote
+
+Trials = Callable[[World, Zygote], Iterator[tuple[str, list[str]]]]
 
 
 def unshare(*arguments: str) -> list[str]:
@@ -28,6 +34,21 @@ def run_inside(module: str, arguments: Sequence[str]) -> subprocess.CompletedPro
         check=False,
         timeout=280,
     )
+
+
+def run_program(module: str, trials: Trials, what: str, arguments: Sequence[str] | None) -> int:
+    """A program whose `trials` mount the home of their world: starts itself inside, and tells of them."""
+    parser = argparse.ArgumentParser(prog=module)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    if not parser.parse_args(arguments).inside:
+        done = run_inside(module, [])
+        print(done.stdout, done.stderr, sep="")
+        return done.returncode
+    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
+        try:
+            return tell({module: trials(world, zygote)}, None, what)
+        finally:
+            unmount(world.home)
 
 
 def mount(*arguments: str) -> None:

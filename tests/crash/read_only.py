@@ -5,14 +5,11 @@ python -m tests.crash.read_only
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from tests.crash.namespace import mount, run_inside, unmount
-from tests.crash.world import World, open_world
+from tests.crash.namespace import mount, run_program
+from tests.crash.world import World
 from tests.crash.zygote import Zygote
 
 _OLD = "team/old:v1"
@@ -44,13 +41,10 @@ def use_read_only(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]
         ("rm", _OLD),
         ("gc",),
     )
-    try:
-        for arguments in works:
-            yield arguments[0], list(_check(zygote, arguments, 0))
-        for arguments in fails:
-            yield arguments[0], list(_check(zygote, arguments, _FAILED))
-    finally:
-        unmount(world.home)
+    for arguments in works:
+        yield arguments[0], list(_check(zygote, arguments, 0))
+    for arguments in fails:
+        yield arguments[0], list(_check(zygote, arguments, _FAILED))
 
 
 def _check(zygote: Zygote, arguments: tuple[str, ...], code: int) -> Iterator[str]:
@@ -62,21 +56,7 @@ def _check(zygote: Zygote, arguments: tuple[str, ...], code: int) -> Iterator[st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    if not parser.parse_args(arguments).inside:
-        done = run_inside("tests.crash.read_only", [])
-        print(done.stdout, done.stderr, sep="")
-        return done.returncode
-    commands = failures = 0
-    with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
-        for command, problems in use_read_only(world, zygote):
-            commands += 1
-            failures += bool(problems)
-            for problem in problems:
-                print(f"{command}: {problem}", flush=True)
-    print(f"{commands} commands, {failures} with problems")
-    return 1 if failures else 0
+    return run_program("tests.crash.read_only", use_read_only, "commands", arguments)
 
 
 if __name__ == "__main__":

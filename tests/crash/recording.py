@@ -45,6 +45,9 @@ class Recording:
         if not self._disk.holds(path):
             self._open.pop(result, None)
             return False
+        if "O_TMPFILE" in arguments:
+            self._open[result] = _Opened(File())
+            return False
         node = self._disk.find(path)
         is_new = node is None
         if node is None:
@@ -148,7 +151,8 @@ class Recording:
 
     def _link(self, arguments: str, _result: int) -> bool:
         old, new = _paths(arguments)
-        node = self._disk.find(old)
+        is_nameless = old.parent == Path("/proc/self/fd")
+        node = self._open[int(old.name)].node if is_nameless else self._disk.find(old)
         assert node is not None, f"a link from outside of the model: {old}"
         self._disk.create(new, node)
         return True

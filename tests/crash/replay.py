@@ -3,15 +3,16 @@
 The system calls of a real run are written down with strace and played on a disk that keeps only what was
 synced. Also of an operation that is repeated after a kill -9, with a gc after it.
 
-    python -m tests.crash.replay
+    python -m tests.crash.replay [--operation gc] [--every 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import io
 import json
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from tests.crash.disk_model import Disk
 from tests.crash.invariants import REF_NAME
 from tests.crash.recording import Recording
+from tests.crash.reporting import asked
 from tests.crash.strace import record
 from tests.crash.world import Operation, World, open_world
 from tests.crash.zygote import Zygote
@@ -27,7 +29,7 @@ from tests.crash.zygote import Zygote
 # Nothing depends on the names in these: any state of them is as good as another.
 _FREE = frozenset({"ingest", "linked", "bundles"})
 # What the kernel moves past a process is not in strace's words.
-_UNKNOWN = frozenset({"parts"})
+UNKNOWN = frozenset({"parts"})
 # Where a kill leaves something behind that the repetition builds on.
 _KILLS = ("mkdir", "rename", "fsync", "unlink")
 
@@ -102,6 +104,8 @@ class _Checker:
         return {entry["annotations"][REF_NAME] for entry in json.loads(raw)["manifests"]}
 
     def check(self, state: Mapping[str, bytes]) -> Iterator[str]:
+        if "out.tar" in state:
+            yield from self._archive(state["out.tar"])
         raw = state.get(f"{self._store}/index.json")
         if raw is None:
             return
@@ -114,6 +118,19 @@ class _Checker:
             return
         for entry in entries:
             yield from (f"{entry['annotations'][REF_NAME]}: {item}" for item in self._closure(state, entry))
+
+    def _archive(self, content: bytes) -> Iterator[str]:
+        """What `export` gave its name to is complete."""
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+                found = {f"{self._store}/{name}": file.read() for name, file in files.items() if file}
+            entries = json.loads(found[f"{self._store}/index.json"])["manifests"]
+        except (tarfile.TarError, LookupError, ValueError) as error:
+            yield f"a torn archive of {len(content)} bytes: {error!r}"
+            return
+        for entry in entries:
+            yield from (f"in the archive: {item}" for item in self._closure(found, entry))
 
     def _closure(self, state: Mapping[str, bytes], descriptor: dict[str, Any]) -> Iterator[str]:
         digest = descriptor["digest"]
@@ -136,15 +153,14 @@ class _Checker:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--operation", action="append", help="default: all")
-    options = parser.parse_args(arguments)
+    options = asked(__doc__, arguments)
     total = failures = 0
     with tempfile.TemporaryDirectory() as folder, open_world(Path(folder)) as (world, zygote, _registry):
         for name, operation in world.operations().items():
-            if name in _UNKNOWN or (options.operation and name not in options.operation):
+            if name in UNKNOWN or (options.operation and name not in options.operation):
                 continue
-            runs = [lose_power(world, zygote, operation), *kills(world, zygote, operation)]
+            repeated = kills(world, zygote, operation, every=options.every)
+            runs = [lose_power(world, zygote, operation), *repeated]
             states = sum(count for count, _ in runs)
             problems = list(dict.fromkeys(problem for _, found in runs for problem in found))
             for problem in problems:

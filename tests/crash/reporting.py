@@ -1,8 +1,17 @@
-"""What the programs here print: every problem, a line an operation, and the sum."""
+"""What the programs here are asked, and print: every problem, a line an operation, and the sum."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import argparse
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+
+def asked(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """`operation`, a list of names or None, and `every`: one of so many points."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--operation", action="append", help="default: all")
+    parser.add_argument("--every", type=int, default=1)
+    return parser.parse_args(arguments)
 
 
 def tell(

@@ -179,5 +179,6 @@ def _furnish(world: World, zygote: Zygote) -> None:
     run("package", write_model(world.folder / "large.bin", 9, LARGE_PARTS), world.large, "--push")
     run("export", "team/gone:v1", world.archive)
     run("copy", f"oci:{world.home}/store:docker.io/team/gone:v1", world.layout)
+    run("list")  # keeps what it shows, for gc to forget
     run("rm", "--keep-blobs", "team/gone:v1")
     world.home.rename(world.folder / "used")

@@ -11,10 +11,10 @@ import pytest
 from tests.crash import full_disk, namespace, read_only, strace
 from tests.crash.crowd import crowd
 from tests.crash.fault_points import fail_everywhere
-from tests.crash.interleavings import interleave
+from tests.crash.interleavings import interleave, meetings
 from tests.crash.kill_points import kill_everywhere, kill_repair
 from tests.crash.kill_rounds import kill_again_and_again
-from tests.crash.replay import kills, lose_power
+from tests.crash.replay import UNKNOWN, kills, lose_power
 from tests.crash.world import World, environment_of, open_world
 from tests.crash.zygote import Zygote, wait_until
 from tests.demands import demand
@@ -22,7 +22,9 @@ from tests.fakes.registry import FakeRegistry, Reply, Request
 
 pytestmark = pytest.mark.slow
 
-OPERATIONS = ["pull", "package", "tag", "rm", "gc"]
+OPERATIONS = ["pull", "parts", "package", "set", "import", "copy", "export", "tag", "rm", "gc"]
+# What the kernel moves past a process cannot be replayed.
+REPLAYED = [name for name in OPERATIONS if name not in UNKNOWN]
 Stage = tuple[World, Zygote]
 
 
@@ -71,25 +73,27 @@ def test_a_failed_system_call_gives_one_clear_line_and_breaks_nothing(
     assert wrong(fail_everywhere(world, zygote, world.operations()[name], every=6), at_least=8) == []
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", REPLAYED)
 def test_no_name_outlives_its_bytes_when_power_fails(name: str, stage: Stage, tracing: None) -> None:
     states, problems = lose_power(*stage, stage[0].operations()[name])
     assert problems == []
     assert states > 10
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", REPLAYED)
 def test_nor_when_it_fails_after_a_kill(name: str, stage: Stage, tracing: None) -> None:
     world, zygote = stage
     runs = list(kills(world, zygote, world.operations()[name], every=3))
     assert [problem for _, problems in runs for problem in problems] == []
-    assert len(runs) >= 3
+    assert len(runs) >= 2
 
 
 def test_gc_and_writers_may_meet_anywhere(stage: Stage, tracing: None, tmp_path: Path) -> None:
     world, zygote = stage
     with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
-        assert wrong(interleave(world, (zygote, beside), every=13), at_least=30) == []
+        names = {stopped.name for stopped, _ in meetings(world)}
+        met = [point for name in names for point in interleave(world, (zygote, beside), name, every=13)]
+        assert wrong(met, at_least=30) == []
 
 
 def test_random_kills_of_two_processes_break_nothing(tmp_path: Path) -> None:
