@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,14 @@ from mrpack.oci.reference import ReferenceDefaults
 _T = TypeVar("_T")
 
 _DEFAULT_JOBS: Final = 3
+JOBS_LIMIT: Final = 64
+_TOML_WORDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    dict: "a table",
+    int: "a whole number",
+    list: "a list",
+    str: "a text",
+}
 SANDBOXES: Final = ("auto", "off", "required")
 
 
@@ -99,7 +106,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             tag=environ.get("MRPACK_DEFAULT_TAG") or _value(defaults, "tag", str, "latest", where),
         ),
         registries={
-            host: _registry_rules(rules, f'{where}: registries."{host}"')
+            _host(host, f"{where}: registries."): _registry_rules(rules, f'{where}: registries."{host}"')
             for host, rules in _sub_table(table, "registries", where).items()
         },
         proxies=Proxies(
@@ -107,7 +114,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             https=_either(environ, "HTTPS_PROXY") or _either(environ, "ALL_PROXY"),
             no_proxy=_either(environ, "NO_PROXY"),
         ),
-        jobs=_value(table, "jobs", int, _DEFAULT_JOBS, where),
+        jobs=_jobs(table, where),
         limit_rate=_rate(table, where),
         cache=folders.user_cache_path,
         indexes=_indexes(table, environ.get("MRPACK_INDEXES", ""), where),
@@ -118,6 +125,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             if (folder := environ.get(neighbour.variable))
         },
     )
+
+
+def _jobs(table: dict[str, Any], where: str) -> int:
+    count = _value(table, "jobs", int, _DEFAULT_JOBS, where)
+    if not 1 <= count <= JOBS_LIMIT:
+        raise UsageError(f"{where}: jobs is {count}", hint=f"1 to {JOBS_LIMIT}")
+    return count
 
 
 def _rate(table: dict[str, Any], where: str) -> int | None:
@@ -140,13 +154,17 @@ def _podman_auth(environ: Mapping[str, str], runtime_folder: str | None) -> Path
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        raw = path.read_bytes()
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
     except OSError as error:
         raise from_os_error(error, "read settings") from error
+    import tomllib  # noqa: PLC0415  # few have a config.toml
+
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
 
 
 def _registry_rules(rules: Any, where: str) -> RegistryRules:
@@ -164,19 +182,27 @@ def _registry_rules(rules: Any, where: str) -> RegistryRules:
         ca_file=path("ca_file"),
         client_cert=path("client_cert"),
         client_key=path("client_key"),
-        mirrors=tuple(_value(rules, "mirrors", list, [], where)),
-        token_realms=tuple(_value(rules, "token_realms", list, [], where)),
+        mirrors=tuple(_host(mirror, f"{where}: mirrors: ") for mirror in _texts(rules, "mirrors", where)),
+        token_realms=_texts(rules, "token_realms", where),
     )
+
+
+def _host(text: str, where: str) -> str:
+    """A URL would never fit a reference, and so be passed over in silence."""
+    if "/" in text:
+        raise UsageError(f'{where}"{text}" is more than HOST[:PORT]', hint="write it as in references")
+    return text
 
 
 def _indexes(table: dict[str, Any], words: str, where: str) -> dict[str, str]:
     """`words`: `NAME=URL …`, which win over the table."""
     indexes = _sub_table(table, "indexes", where)
     found = {name: _value(indexes, name, str, "", f"{where}: indexes") for name in indexes}
-    for word in words.split():
+    for number, word in enumerate(words.split(), start=1):
         name, separator, url = word.partition("=")
         if not (name and separator and url):
-            raise UsageError("MRPACK_INDEXES holds a word that is not NAME=URL")
+            # Not shown: it may hold a password.
+            raise UsageError(f"MRPACK_INDEXES: its word {number} is not NAME=URL")
         found[name] = url
     return found
 
@@ -197,10 +223,17 @@ def _sub_table(table: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return _value(table, key, dict, {}, where)
 
 
+def _texts(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    values = _value(table, key, list, [], where)
+    if not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{where}: {key} is not a list of texts")
+    return tuple(values)
+
+
 def _value(table: dict[str, Any], key: str, kind: type[_T], default: _T, where: str) -> _T:
     value = table.get(key, default)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{where}: {key} is not a {kind.__name__}")
+        raise UsageError(f"{where}: {key} is not {_TOML_WORDS[kind]}")
     return value
 
 

@@ -134,18 +134,20 @@ class EngineFailed(MrpackError):
 
 
 class TransferError(MrpackError):
-    """Says which side and which operation of a copy failed; takes exit code and status of its cause.
+    """Says which side and which operation of a copy failed; takes text, exit code and status of its cause.
 
-    `side` is "source" or "destination", `operation` the port's verb. The idea is oras-go's CopyError.
+    `side` is "source" or "destination", `operation` the port's verb with the `name` of what it was about: for
+    programs, since the cause's text names both already. The idea is oras-go's CopyError.
     """
 
     def __init__(
         self, cause: MrpackError, *, side: Literal["source", "destination"], operation: str, name: str
     ) -> None:
-        super().__init__(f"{operation} {name}: {cause.message}", hint=cause.hint)
+        super().__init__(cause.message, hint=cause.hint)
         self.cause = cause
         self.side = side
         self.operation = operation
+        self.name = name
         self.exit_code = cause.exit_code  # type: ignore[misc]  # the family is the cause's
         self.http_status = cause.http_status  # type: ignore[misc]
         self.code = cause.code  # type: ignore[misc]

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
 
 from mrpack.errors import InvalidArtifact, from_os_error
@@ -50,6 +51,16 @@ def open_file(path: Path, name: str = "") -> ReadableFile:
     return ReadableFile(
         name=name or path.name, where=str(path), size=status.st_size, read_at=partial(_read_at, path)
     )
+
+
+def open_at(path: Path, offset: int, doing: str) -> FileIO:
+    """A file from byte `offset` on, unbuffered; the caller closes it. Raises as `from_os_error`."""
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise from_os_error(error, doing) from error
+    file.seek(offset)
+    return file
 
 
 def _read_at(path: Path, offset: int, count: int) -> bytes:

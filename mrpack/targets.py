@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mrpack.content.ports import Source, Target
-from mrpack.errors import NotFound, Unsupported, UsageError
+from mrpack.errors import MrpackError, NotFound, TransferError, Unsupported, UsageError
 from mrpack.neighbours import NEIGHBOURS, Neighbour, NeighbourStore
 from mrpack.oci.reference import Reference
-from mrpack.store.archive import ArchiveSource, OciArchive
 from mrpack.store.layout import OciLayout
 from mrpack.workspace import Access, Workspace
+
+if TYPE_CHECKING:
+    from mrpack.store.archive import ArchiveSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,19 @@ def open_source(workspace: Workspace, text: str, access: Access | None = None) -
     return Origin(source=place.target, ref=place.ref, name=place.name, local=reference)
 
 
+@contextlib.contextmanager
+def hinting_at_local(workspace: Workspace, text: str, hint: str) -> Iterator[None]:
+    """When the source `text` cannot be read, and the local store has such a model, the error says so."""
+    try:
+        yield
+    except MrpackError as error:
+        is_ours = isinstance(error, TransferError) and error.side == "destination"
+        if not is_ours and not is_place(text) and workspace.store.has(text):
+            ours = f"{text!r} is in the local store: {hint}"
+            error.hint = f"{ours}; or: {error.hint}" if error.hint else ours
+        raise
+
+
 def open_place(workspace: Workspace, text: str, access: Access | None = None) -> Place:
     """What is written to; nothing is contacted or written yet.
 
@@ -128,20 +144,26 @@ def _write_layout(workspace: Workspace, rest: str) -> Place:
 
 
 def _read_archive(workspace: Workspace, rest: str) -> Origin:
+    from mrpack.store.archive import ArchiveSource  # noqa: PLC0415  # most places are none
+
     file, tag = _path_and_tag("oci-archive", rest)
     return _origin("oci-archive", ArchiveSource(file), file, tag or _only(workspace))
 
 
 def _write_archive(workspace: Workspace, rest: str) -> Place:
+    from mrpack.store.archive import OciArchive  # noqa: PLC0415  # most places are none
+
     file, tag = _path_and_tag("oci-archive", rest)
     ref = tag or workspace.settings.references.tag
     return Place(target=OciArchive(file), ref=ref, name=f"oci-archive:{file}:{ref}")
 
 
-_Ref = str | Callable[[OciLayout | ArchiveSource, str], str]
-
-
-def _origin(prefix: str, source: OciLayout | ArchiveSource, path: Path, ref: _Ref) -> Origin:
+def _origin(
+    prefix: str,
+    source: OciLayout | ArchiveSource,
+    path: Path,
+    ref: str | Callable[[OciLayout | ArchiveSource, str], str],
+) -> Origin:
     name = f"{prefix}:{path}"
     found = ref if isinstance(ref, str) else ref(source, name)
     return Origin(source=source, ref=found, name=f"{name}:{found}", local=full_name(found))

@@ -6,8 +6,8 @@ import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.progress import human_size
 from mrpack.errors import IntegrityError
+from mrpack.model.amounts import counted, human_size
 from mrpack.verbs import local as verbs
 
 
@@ -37,10 +37,10 @@ def verify(invocation: Invocation, models: tuple[str, ...], jobs: int | None) ->
     if damages:
         names = sorted({name for damage in damages for name in damage.references})
         raise IntegrityError(
-            f"{len(damages)} damaged blobs, needed by {', '.join(names) or 'no model'}",
+            f"{counted(len(damages), 'damaged blob')}, needed by {', '.join(names) or 'no model'}",
             hint="`mrpack repair` moves them aside; then pull or package these models again",
         )
-    invocation.say(f"{checked} models verified, all content is what its digest says")
+    invocation.say(f"{counted(checked, 'model')} verified, all content is what its digest says")
 
 
 @command("repair")
@@ -70,7 +70,7 @@ def repair(invocation: Invocation, dry_run: bool, jobs: int | None) -> None:
     needed = [*repaired.dropped, *repaired.incomplete]
     if needed:
         raise IntegrityError(
-            f"{len(needed)} models have lost content: {', '.join(needed)}",
+            f"lost content of {counted(len(needed), 'model')}: {', '.join(needed)}",
             hint="pull or package them again",
         )
 
@@ -85,7 +85,7 @@ def df(invocation: Invocation) -> None:
     """
     usage = invocation.workspace.store.usage()
     invocation.result(
-        f"{usage.models} models, {human_size(usage.blobs)} in blobs, "
+        f"{counted(usage.models, 'model')}, {human_size(usage.blobs)} in blobs, "
         f"{human_size(usage.reclaimable)} reclaimable, {human_size(usage.partial)} in partial downloads",
         {
             "models": usage.models,
@@ -108,7 +108,7 @@ def gc(invocation: Invocation, dry_run: bool) -> None:
     collected = invocation.workspace.store.collect(dry_run=dry_run)
     word = "would free" if dry_run else "freed"
     invocation.result(
-        f"{word} {human_size(collected.freed)} in {len(collected.digests)} blobs",
+        f"{word} {human_size(collected.freed)} in {counted(len(collected.digests), 'blob')}",
         {
             "digests": [str(digest) for digest in collected.digests],
             "freed": collected.freed,

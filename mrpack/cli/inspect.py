@@ -8,9 +8,9 @@ import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.progress import human_size
 from mrpack.cli.table import printable, render_table
 from mrpack.errors import UsageError
+from mrpack.model.amounts import human_size
 from mrpack.model.quantization import QUANTIZATIONS
 from mrpack.targets import is_place
 from mrpack.verbs import inspect as verbs

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
+from mrpack.cli.messages import tell
 from mrpack.errors import from_os_error
 
 _P = ParamSpec("_P")
@@ -49,7 +50,7 @@ class Invocation:
     def say(self, text: str) -> None:
         """A message for people, on standard error; silent with `--quiet`."""
         if not self.quiet:
-            click.echo(text, err=True)
+            tell(text)
 
     @property
     def settings(self) -> Settings:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.progress import human_size
 from mrpack.cli.table import render_table
+from mrpack.model.amounts import human_size
 from mrpack.verbs import local as verbs
+
+if TYPE_CHECKING:
+    from mrpack.oci.reference import ReferenceDefaults
 
 
 @command("list")
@@ -23,32 +26,35 @@ def list_models(invocation: Invocation, name: str | None) -> None:
       mrpack list smollm2 --json
     """
     workspace = invocation.workspace
-    rows = []
-    values: list[dict[str, Any]] = []
-    for listed in verbs.list_models(workspace):
-        if name is not None and name not in str(listed.reference):
-            continue
-        config = listed.config
-        values.append(listed.to_json())
-        rows.append(
-            (
-                listed.reference.familiar(workspace.settings.references),
-                config.parameters if config else "",
-                config.quantization.removeprefix("MOSTLY_") if config else "",
-                config.architecture if config else "",
-                listed.manifest.digest.short,
-                str(config.context_size or "") if config else "",
-                human_size(listed.size) if config else listed.problem[:60],
-            )
-        )
-    header = ("MODEL", "PARAMETERS", "QUANTIZATION", "ARCHITECTURE", "ID", "CONTEXT", "SIZE")
-    invocation.result(render_table(header, rows), values)
-    if not rows:
+    models = [model for model in verbs.list_models(workspace) if name is None or name in str(model.reference)]
+    if invocation.json:
+        invocation.result("", [model.to_json() for model in models])
+    else:
+        header = ("MODEL", "PARAMETERS", "QUANTIZATION", "ARCHITECTURE", "ID", "CONTEXT", "SIZE")
+        rows = [_row(model, workspace.settings.references) for model in models]
+        invocation.result(render_table(header, rows), None)
+    if not models:
         invocation.say(
             "no models here yet: `mrpack pull` or `mrpack package` brings one"
             if name is None
             else f"no local model has {name!r} in its name: `mrpack list` shows all"
         )
+
+
+def _row(model: verbs.ListedModel, defaults: ReferenceDefaults) -> tuple[str, ...]:
+    name, short = model.reference.familiar(defaults), model.manifest.digest.short
+    summary = model.summary
+    if summary is None:
+        return (name, "", "", "", short, "", model.problem[:60])
+    return (
+        name,
+        summary.parameters,
+        summary.quantization.removeprefix("MOSTLY_"),
+        summary.architecture,
+        short,
+        str(summary.context_size or ""),
+        human_size(summary.size),
+    )
 
 
 @command("tag")

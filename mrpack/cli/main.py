@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from dataclasses import dataclass
 from importlib import import_module  # noqa: TID251  # the one lazy loader; every target stands in COMMANDS
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
+from mrpack.cli.messages import fill_closed_streams, tell
 from mrpack.errors import MrpackError, one_line
 from mrpack.version import VERSION
 
@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "lint": Entry("Build", "Check an artifact, or files before packaging.", "mrpack.cli.lint:lint"),
     "push": Entry("Move", "Push a model to a registry.", "mrpack.cli.transfer:push"),
     "pull": Entry("Move", "Pull a model into the local store.", "mrpack.cli.transfer:pull"),
-    "copy": Entry("Move", "Copy between registries, layouts and the store.", "mrpack.cli.transfer:copy"),
+    "copy": Entry("Move", "Copy between registries, layouts and archives.", "mrpack.cli.transfer:copy"),
     "export": Entry("Move", "Write a model to one file.", "mrpack.cli.archive:export"),
     "import": Entry("Move", "Bring in what such a file holds.", "mrpack.cli.archive:import_"),
     "attach": Entry("Move", "Attach files to an artifact.", "mrpack.cli.referrers:attach"),
@@ -89,9 +89,23 @@ class Program(click.Group):
             return found
         return _plugin(name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our result went away, as `head` does: nothing is wrong, but click would exit 1.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = (*COMMANDS, *ALIASES)
+        if args[0] not in known and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from difflib import get_close_matches  # noqa: PLC0415  # for people who mistype
+
+            near = get_close_matches(args[0], known, n=1)
+            ctx.fail(f"no command {args[0]!r}" + (f": did you mean {near[0]!r}?" if near else ""))
         name, command, rest = super().resolve_command(ctx, args)
         return (command.name if command else name), command, rest
 
@@ -100,8 +114,16 @@ class Program(click.Group):
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):
                 formatter.write_dl(
-                    [(name, entry.summary) for name, entry in COMMANDS.items() if entry.section == section]
+                    [
+                        (", ".join((name, *_aliases(name))), entry.summary)
+                        for name, entry in COMMANDS.items()
+                        if entry.section == section
+                    ]
                 )
+
+
+def _aliases(name: str) -> list[str]:
+    return [alias for alias, meant in ALIASES.items() if meant == name]
 
 
 def _plugin(name: str) -> click.Command | None:
@@ -117,7 +139,9 @@ def _plugin(name: str) -> click.Command | None:
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every command has its own --help with an example. Documentation: docs/ in the source.",
+    epilog="Every command has its own --help with an example. Exit codes: 0 done, 1 a bug, 2 usage, "
+    "3 not found, 4 access denied, 5 registry or network, 6 wrong bytes, 7 invalid artifact, "
+    "8 not possible here, 9 engine failed, 130 interrupted.",
 )
 @click.version_option(VERSION, prog_name="mrpack", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -126,6 +150,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run and exit with a code of docs/cli.md; no traceback reaches a user unless `--debug` asks for it."""
+    fill_closed_streams()
     arguments = sys.argv[1:] if args is None else args
     sys.exit(_run(arguments))
 
@@ -141,15 +166,12 @@ def _run(arguments: list[str]) -> int:
         return 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "mrpack"
-        return _fail(f"{error.format_message()} (see `{path} --help`)", error.exit_code, debug=debug)
+        line = error.format_message().rstrip(".")
+        return _fail(f"{line} (see `{path} --help`)", error.exit_code, debug=debug)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code, debug=debug)
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
-    except BrokenPipeError:
-        # The reader of our result went away, as `head` does; nothing is wrong here.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
             raise
@@ -161,13 +183,15 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(line: str, code: int, *, debug: bool = False) -> int:
     if debug:
+        import traceback  # noqa: PLC0415  # for people who look for a bug
+
         traceback.print_exc()
-    click.echo(f"mrpack: {one_line(line)}", err=True)
+    tell(f"mrpack: {one_line(line)}")
     return code
 
 
 def _interrupted() -> NoReturn:
     """Leave at once: transfer threads may wait for the network, and no state needs them to finish."""
     sys.stdout.flush()
-    click.echo("mrpack: interrupted", err=True)
+    tell("mrpack: interrupted")
     os._exit(_INTERRUPTED)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from mrpack.environment import JOBS_LIMIT
 from mrpack.errors import UsageError
 from mrpack.model.amounts import parse_size
 from mrpack.workspace import Access
@@ -40,12 +41,15 @@ FILE: Final = _File(path_type=Path)
 
 jobs = click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
+    type=click.IntRange(1, JOBS_LIMIT),
     metavar="N",
     help="Blobs under way at once; more of small ones, unless N is 1. [default: 3, or `jobs` of config.toml]",
 )
 hash_jobs = click.option(
-    "--jobs", type=click.IntRange(1, 64), metavar="N", help="Blobs hashed at once. [default: one a processor]"
+    "--jobs",
+    type=click.IntRange(1, JOBS_LIMIT),
+    metavar="N",
+    help="Blobs hashed at once. [default: one a processor]",
 )
 _REGISTRY: Final = (
     click.option(

@@ -13,7 +13,6 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.package_options import PackageOptions, package_options
 from mrpack.cli.progress import reporting
 from mrpack.errors import UsageError
-from mrpack.model.quantization import Quantization
 from mrpack.verbs import package as verbs
 from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
 from mrpack.workspace import Access
@@ -96,7 +95,6 @@ def package(
                 access=access,
                 jobs=jobs,
                 report=report,
-                on_tensors=_Tensors(invocation),
             )
     for note in done[0].notes:
         invocation.say(note)
@@ -109,20 +107,6 @@ def package(
         "\n".join(str(packaged.manifest.descriptor.digest) for packaged in done),
         values[0] if quantize is None else values,
     )
-
-
-class _Tensors:
-    """How far quantizing is: a line each tenth, since one tensor is like another."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
-        self._last: tuple[str, int] | None = None
-
-    def __call__(self, wanted: Quantization, done: int, count: int) -> None:
-        step = (wanted.name, 10 * done // count)
-        if step != self._last and self._invocation.progress != "none":
-            self._invocation.say(f"quantizing {wanted.name}  {done} of {count} tensors")
-        self._last = step
 
 
 def _say(invocation: Invocation, packaged: verbs.Packaged) -> None:

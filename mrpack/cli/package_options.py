@@ -32,10 +32,10 @@ _DIALECTS: Final = click.Choice(["docker", "cncf"])
 _OPTIONS: Final = (
     click.option("--gguf", type=FILE, metavar="FILE", help="A GGUF file, any shard of a set, or a folder."),
     click.option(
-        "--safetensors", "--safetensors-dir", type=FILE, metavar="DIR", help="A Safetensors model folder."
+        "--safetensors", "--safetensors-dir", type=FILE, metavar="FOLDER", help="A Safetensors model folder."
     ),
     click.option("--dduf", type=FILE, metavar="FILE", help="A DDUF file."),
-    click.option("--diffusers", type=FILE, metavar="DIR", help="A Diffusers pipeline folder."),
+    click.option("--diffusers", type=FILE, metavar="FOLDER", help="A Diffusers pipeline folder."),
     click.option(
         "--as",
         "one_file",

@@ -8,9 +8,9 @@ import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.progress import human_size
 from mrpack.cli.table import printable, render_table
 from mrpack.errors import UsageError
+from mrpack.model.amounts import human_size
 from mrpack.verbs import referrers as verbs
 from mrpack.workspace import Access
 

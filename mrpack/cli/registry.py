@@ -36,7 +36,9 @@ def registry() -> None:
     metavar="N",
     help="0 takes any free one.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host", default="127.0.0.1", metavar="ADDRESS", show_default=True, help="The address to listen on."
+)
 @click.option("--writable", is_flag=True, help="Take pushes; they are kept under localhost/, or --name.")
 @click.option("--allow-deletes", is_flag=True, help="With --writable: what was pushed can be deleted.")
 @click.option(
@@ -47,14 +49,14 @@ def registry() -> None:
     help="The registry under which pushes are kept in the store.",
 )
 @click.option(
-    "--layout", type=options.FILE, metavar="DIR", help="Serve this OCI image layout, not the store."
+    "--layout", type=options.FILE, metavar="FOLDER", help="Serve this OCI image layout, not the store."
 )
 @click.option(
     "--allow-host",
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer to this Host too, such as host.docker.internal; may be repeated.",
+    help="Answer to this Host too, such as host.docker.internal; repeatable.",
 )
 @click.option(
     "--insecure-allow-remote-writes",

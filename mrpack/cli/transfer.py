@@ -11,7 +11,6 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.progress import reporting
 from mrpack.errors import UsageError
 from mrpack.verbs import transfer as verbs
-from mrpack.verbs.extract import extract
 from mrpack.workspace import Access
 
 
@@ -66,7 +65,7 @@ def push(
     "--include",
     multiple=True,
     metavar="ROLE|GLOB",
-    help="With --output: only such files, as `config`, `license` or `tokenizer*`; may be repeated.",
+    help="With --output: only such files, as `config`, `license` or `tokenizer*`; repeatable.",
 )
 @options.jobs
 @options.referrers
@@ -122,6 +121,8 @@ def _extract(
         raise UsageError(
             "--referrers does not go with --output", hint="`mrpack copy` to oci:FOLDER takes both"
         )
+    from mrpack.verbs.extract import extract  # noqa: PLC0415  # pathspec, for --output alone
+
     with reporting(invocation, "pulling") as report:
         extracted = extract(
             invocation.workspace, reference, folder, include=include, access=access, jobs=jobs, report=report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.content.ports import Fetcher
 from mrpack.digest import read_verified
 from mrpack.errors import InvalidArtifact

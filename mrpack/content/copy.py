@@ -10,11 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Final, Literal
 
+from mrpack.content.documents import read_document
 from mrpack.content.ports import (
     Adopter,
     BlobPusher,
-    Composed,
-    Fetcher,
     FileBacked,
     Keeper,
     Mounter,
@@ -26,11 +25,10 @@ from mrpack.content.ports import (
     Target,
 )
 from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report, silent
-from mrpack.digest import ByteSource, read_verified
+from mrpack.digest import ByteSource
 from mrpack.errors import InvalidArtifact, MrpackError, TransferError
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT
-from mrpack.oci.manifest import Index, Manifest, parse_document
+from mrpack.oci.manifest import Index
 
 # Blobs under way at once; containerd and dockerd use 3.
 DEFAULT_JOBS: Final = 3
@@ -39,19 +37,6 @@ _SMALL: Final = 16 * 1024 * 1024
 _WORKERS_LIMIT: Final = 64
 # An index may hold indexes; nobody nests deeper than two.
 _DEPTH_LIMIT: Final = 4
-
-
-def read_document(source: Fetcher, descriptor: Descriptor) -> tuple[bytes, Manifest | Index]:
-    """Fetch, verify and parse a manifest or index (at most 4 MiB)."""
-    composed = source.composed(descriptor) if isinstance(source, Composed) else None
-    if composed is not None:
-        return composed.raw, composed
-    stream = source.fetch(descriptor)
-    try:
-        raw = read_verified(stream, descriptor.digest, descriptor.size, limit=MANIFEST_LIMIT, name="manifest")
-    finally:
-        stream.close()
-    return raw, parse_document(raw, descriptor.media_type, f"manifest {descriptor.digest.short}")
 
 
 def copy(

@@ -48,7 +48,17 @@ class Worked:
     position: int
 
 
-Event = Planned | Advanced | Finished | Worked
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Work that is no bytes: `done` of `count` things called `unit`. `what`: "quantizing Q4_K_M"."""
+
+    what: str
+    done: int
+    count: int
+    unit: str
+
+
+Event = Planned | Advanced | Finished | Worked | Counted
 Report = Callable[[Event], None]
 """Called from several threads; must be quick and must not raise."""
 

@@ -1,21 +1,18 @@
-"""Manifests that belong to another one, found and carried along."""
+"""Manifests that belong to another one: how lists show them, and finding them."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-from mrpack.content.copy import copy, read_document
-from mrpack.content.ports import Fetcher, Referring, Source, Target
-from mrpack.content.progress import Report, silent
-from mrpack.digest import Digest
-from mrpack.errors import InvalidArtifact, MrpackError, Unsupported
+from mrpack.content.documents import read_document
+from mrpack.content.ports import Fetcher
+from mrpack.errors import MrpackError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
-from mrpack.oci.mediatypes import INDEXES
 
 # A report may be signed, and its signature countersigned; who has more goes in circles.
-_DEPTH_LIMIT: Final = 4
+DEPTH_LIMIT: Final = 4
 
 
 def describe_referrer(document: Manifest | Index, raw_descriptor: Descriptor) -> Descriptor:
@@ -45,7 +42,7 @@ def find_referrers(
     waiting = [(root, 0) for root in roots]
     while waiting:
         manifest, depth = waiting.pop()
-        if manifest.digest in seen or depth > _DEPTH_LIMIT:
+        if manifest.digest in seen or depth > DEPTH_LIMIT:
             continue
         seen.add(manifest.digest)
         try:
@@ -57,43 +54,3 @@ def find_referrers(
         if document.subject is not None and document.subject.digest == subject.digest:
             found.append(describe_referrer(document, manifest))
     return of_type(found, artifact_type)
-
-
-def copy_referrers(
-    source: Source, root: Descriptor, target: Target, *, jobs: int, report: Report = silent
-) -> list[Descriptor]:
-    """Bring what belongs to `root`, to the manifests of an index, and to that in turn; returns all of it.
-
-    Before the artifact itself: registries take it so (distribution-spec 1.1, "Pushing Manifests with
-    Subject"), and the artifact is never seen without its signatures.
-
-    Raises:
-        Unsupported: the source does not know such a thing.
-        InvalidArtifact: it lists what belongs to something else.
-        TransferError: as `copy`.
-    """
-    if not isinstance(source, Referring):
-        raise Unsupported("this source cannot tell what belongs to an artifact")
-    subjects = [root]
-    if root.media_type in INDEXES:
-        _, document = read_document(source, root)
-        subjects += document.manifests if isinstance(document, Index) else ()
-    carried: dict[str, Descriptor] = {}
-    for _ in range(_DEPTH_LIMIT):
-        wanted = frozenset(subject.digest for subject in subjects)
-        found = [item for subject in subjects for item in source.referrers(subject)]
-        subjects = [item for item in found if str(item.digest) not in carried]
-        for item in subjects:
-            _check_subject(source, item, wanted)
-            copy(source, str(item.digest), target, None, jobs=jobs, report=report)
-            carried[str(item.digest)] = item
-    return list(carried.values())
-
-
-def _check_subject(source: Fetcher, referrer: Descriptor, wanted: Container[Digest]) -> None:
-    """A list may name anything. Raises InvalidArtifact: it belongs to something else, or to nothing."""
-    _, document = read_document(source, referrer)
-    if document.subject is None or document.subject.digest not in wanted:
-        raise InvalidArtifact(
-            f"{referrer.digest.short} is listed as belonging to an artifact, and does not say so itself"
-        )

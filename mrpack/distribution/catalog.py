@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.digest import Digest, read_verified
 from mrpack.distribution.names import Names, Naming
 from mrpack.errors import IntegrityError, InvalidArtifact, MrpackError, NotFound

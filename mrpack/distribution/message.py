@@ -165,7 +165,10 @@ _BODILESS: Final = frozenset({204, 304})
 
 
 def render_head(response: Response, *, date: str, close: bool) -> bytes:
-    """Status line and headers. `date` as RFC 9110 writes it."""
+    """Status line and headers. `date` as RFC 9110 writes it.
+
+    Raises ValueError when a header would end its line: text of others was let through unchecked.
+    """
     lines = [
         f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
         f"Date: {date}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.digest import Digest
 from mrpack.distribution.call import Call, json_response, parse_digest
 from mrpack.distribution.catalog import Catalog
@@ -25,6 +25,8 @@ _FOREVER: Final = "max-age=31536000, immutable"
 
 
 class Pull:
+    """Answers to GET and HEAD: manifests, blobs and their ranges, tags, referrers."""
+
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._blobs = catalog.layout.blobs

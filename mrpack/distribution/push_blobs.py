@@ -20,6 +20,8 @@ _CONTENT_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 
 class BlobPush:
+    """Answers to uploads. A blob appears when all of it is here and has its digest, never before."""
+
     def __init__(self, blobs: BlobFolder, uploads: Uploads, lease: Lease) -> None:
         self._blobs = blobs
         self._uploads = uploads

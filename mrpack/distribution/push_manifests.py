@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from mrpack.content.copy import read_document
+from mrpack.content.documents import read_document
 from mrpack.digest import BytesSource, Digest
 from mrpack.distribution.call import Call, parse_digest
 from mrpack.distribution.catalog import DEPTH_LIMIT, Catalog
@@ -27,6 +27,8 @@ _DETAILS_LIMIT: Final = 100
 
 
 class ManifestPush:
+    """Answers to PUT of manifests: refused while something that they name is missing."""
+
     def __init__(self, catalog: Catalog, lease: Lease) -> None:
         self._catalog = catalog
         self._layout = catalog.layout

@@ -14,6 +14,7 @@ from mrpack.oci.encoding import decode_object
 
 
 def check_layers(layers: Sequence[Descriptor]) -> Iterator[Finding]:
+    """The writer rules for annotations of layers (docs/lint.md), which Docker and ModelPack share."""
     paths = []
     for number, layer in enumerate(layers):
         where = f"layers[{number}]"

@@ -1,4 +1,4 @@
-"""Counts and sizes as people and Docker Model Runner write them."""
+"""Counts and sizes as people, and Docker Model Runner, write them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def parse_size(text: str) -> int:
     return size
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def decimal_count(count: int) -> str:
     """A number of parameters, in powers of 1000: 361821120 is `361.82M`, 203 is `203.00`."""
     return _format(count, _COUNT_UNITS)
@@ -35,6 +40,15 @@ def decimal_count(count: int) -> str:
 def decimal_size(size: int) -> str:
     """Bytes: 723674912 is `723.67MB`; `n/a` for nothing."""
     return _format(size, _SIZE_UNITS) if size > 0 else "n/a"
+
+
+def human_size(size: float) -> str:
+    """Bytes in binary units, such as `256.4 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
 
 
 def _format(number: int, units: Sequence[str]) -> str:

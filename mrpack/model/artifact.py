@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, FileMetadata, LayerRole
-from mrpack.model.overrides import Imported
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
+
+if TYPE_CHECKING:
+    # The table of all settings, which reading an artifact does without.
+    from mrpack.model.overrides import Imported
+
+# Manifest annotation that names the files which run code, so that who pulls can refuse them.
+CODE: Final = "io.mrpack.code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,12 @@ class ModelArtifact:
     files: tuple[ArtifactFile, ...]
     archives: tuple[ArtifactArchive, ...] = ()
     folder: bool = False
-    settings: Imported = field(default_factory=Imported)
+    settings: Imported | None = None
+
+    @property
+    def named_code(self) -> tuple[str, ...]:
+        """The files of which the manifest says that they run code."""
+        return tuple(filter(None, self.manifest.annotations.get(CODE, "").split(",")))
 
     def with_role(self, role: LayerRole) -> tuple[ArtifactFile, ...]:
         return tuple(file for file in self.files if file.role is role)

@@ -1,4 +1,7 @@
-"""Optional fields of JSON documents that others wrote: missing and null are empty, as in Go."""
+"""Optional fields of JSON documents that others wrote: missing and null are empty, as in Go.
+
+A value of another type raises InvalidArtifact with its JSON path, which begins with `where`.
+"""
 
 from __future__ import annotations
 

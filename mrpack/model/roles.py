@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 from mrpack.model.layer import ArtifactArchive, LayerRole
-from mrpack.model.overrides import OVERRIDES_PATH
+
+# Our own document of run-time settings.
+OVERRIDES_PATH: Final = "mrpack.json"
 
 # Written beside a layer only where its name and type do not tell the role; other tools pass over it.
 ROLE: Final = "io.mrpack.role"

@@ -114,7 +114,7 @@ def text_field(obj: dict[str, Any], key: str, where: str) -> str:
 
 
 def size_field(obj: dict[str, Any], key: str, where: str) -> int:
-    """The non-negative integer under `key`, in bytes; a bool or a float is refused."""
+    """The non-negative integer under `key`, in bytes; raises InvalidArtifact for others, bools and floats."""
     value = obj.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise InvalidArtifact(f"not a size: {str(value)[:40]}", where=f"{where}.{key}")
@@ -122,7 +122,10 @@ def size_field(obj: dict[str, Any], key: str, where: str) -> int:
 
 
 def string_map(value: Any, where: str) -> dict[str, str]:
-    """A string to string object; None counts as empty (Go writes null for a nil map)."""
+    """A string to string object; None counts as empty (Go writes null for a nil map).
+
+    Raises InvalidArtifact for all else.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):

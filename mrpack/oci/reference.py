@@ -90,9 +90,6 @@ class Reference:
             raise _bad(tag, "tag")
         return replace(self, tag=tag, digest=None)
 
-    def with_digest(self, digest: Digest) -> Self:
-        return replace(self, digest=digest)
-
     def familiar(self, defaults: ReferenceDefaults | None = None) -> str:
         """As short as `parse` with the same defaults would read it back."""
         defaults = defaults or ReferenceDefaults()

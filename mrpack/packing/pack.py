@@ -23,6 +23,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.mediatypes import OCTET_STREAM
 from mrpack.packing.plan import ContentCheck, Plan
+from mrpack.readable import open_at
 
 # What identifies the state of a file between hashing and reading it again.
 _Stamp = tuple[int, int, int, int]
@@ -65,12 +66,7 @@ class PackedArtifact:
             if self._base is None or self._memory.exists(descriptor):
                 return self._memory.fetch(descriptor, offset)
             return self._base.fetch(descriptor, offset)
-        try:
-            file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise from_os_error(error, "package") from error
-        file.seek(offset)
-        return file
+        return open_at(path, offset, "package")
 
     def blob_file(self, descriptor: Descriptor) -> Path | None:
         found = self._files.get(descriptor.digest)

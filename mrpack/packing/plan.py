@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from mrpack.errors import InvalidArtifact, UsageError, from_os_error
 from mrpack.formats.code import Finding, find_code
+from mrpack.model.artifact import CODE
 from mrpack.model.config import CONTEXT_SIZE_LIMIT, ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import FileMetadata, LayerRole, PlannedLayer
@@ -19,9 +20,6 @@ from mrpack.readable import ReadableFile
 
 # `normalized`: the same bytes on every machine, whatever the umask and the clock.
 NORMAL_MODE: Final = 0o644
-# Manifest annotation that names the files which run code, so that who pulls can refuse them.
-CODE: Final = "io.mrpack.code"
-
 
 # A title takes about a seventh of a layer's place in the manifest, which may have 4 MiB in all.
 _TITLED_LIMIT: Final = 4000
@@ -153,7 +151,18 @@ def finish(
 def refuse_quantization(wishes: Wishes) -> None:
     """Of formats that hold one quantization: raises UsageError when one is asked for."""
     if wishes.quantization is not None:
-        raise UsageError(f"--quantization {wishes.quantization} chooses one of several GGUF models")
+        raise UsageError(
+            f"--quantization {wishes.quantization} chooses one of several GGUF models, and this is none",
+            hint="leave it out",
+        )
+
+
+def refuse_context_size(wishes: Wishes) -> None:
+    """Of pipelines, which make images: raises UsageError when one is asked for."""
+    if wishes.context_size is not None:
+        raise UsageError(
+            f"--context-size {wishes.context_size} is for language models, and this is a Diffusers pipeline"
+        )
 
 
 def overrides_layer(overrides: Overrides, facts: FileFacts) -> PlannedLayer:
@@ -176,7 +185,7 @@ def refuse_code(files: Iterable[ReadableFile], wishes: Wishes) -> tuple[str, ...
 
 
 def refuse_findings(findings: Sequence[Finding], wishes: Wishes) -> tuple[str, ...]:
-    """As `refuse_code`, of files that were looked at already."""
+    """As `refuse_code`, of files that were looked at already. Raises InvalidArtifact."""
     if findings and not wishes.allow_code:
         first = findings[0]
         more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""

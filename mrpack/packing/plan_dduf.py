@@ -9,7 +9,7 @@ from pathlib import Path
 from mrpack.formats import dduf, safetensors
 from mrpack.model.layer import LayerRole, PlannedLayer
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_quantization
+from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_context_size, refuse_quantization
 
 
 def plan_dduf(path: Path, wishes: Wishes) -> Plan:
@@ -18,6 +18,7 @@ def plan_dduf(path: Path, wishes: Wishes) -> Plan:
     Raises NotFound, InvalidArtifact: not a DDUF file by the strict rules, or one that carries code.
     """
     refuse_quantization(wishes)
+    refuse_context_size(wishes)
     name = wishes.file_name or path.name
     metadata = replace(wishes.facts.of(path), name=name)
     archive = dduf.read_dduf(path, name)

@@ -10,7 +10,7 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.layer import LayerRole, PlannedLayer
 from mrpack.model.roles import format_by_name, role_by_name
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_quantization
+from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_context_size, refuse_quantization
 from mrpack.packing.walk import walk
 from mrpack.readable import ReadableFile, open_file
 
@@ -27,6 +27,7 @@ def plan_safetensors(folder: Path, wishes: Wishes) -> Plan:
 
 def plan_diffusers(folder: Path, wishes: Wishes) -> Plan:
     """A pipeline as Diffusers saves it, recognised by its `model_index.json`. Raises as plan_safetensors."""
+    refuse_context_size(wishes)
     return _plan(folder, wishes, lambda files: diffusers.survey(files, safetensors.read_weights))
 
 

@@ -28,10 +28,13 @@ def plan_gguf(path: Path, wishes: Wishes) -> Plan:
     Raises:
         NotFound: the file, or a shard of the set, is missing.
         InvalidArtifact: not a GGUF model; the message says what it is instead.
-        UsageError: a folder holds several models, and which one is meant is not said.
+        UsageError: a folder holds several models, and which one is meant is not said; or a file has another
+            quantization than the one that is asked for.
     """
     if path.is_dir():
         path = _choose(path, wishes)
+    elif wishes.quantization is not None:
+        _check_quantization(path, wishes.quantization)
     wishes.facts.of(path)
     shards = find_shards(path)
     names = [shard.name for shard in shards]
@@ -91,9 +94,22 @@ def _choose(folder: Path, wishes: Wishes) -> Path:
     return next(iter(found.values()))
 
 
+def _check_quantization(file: Path, wanted: str) -> None:
+    if not _is_quantized(file, wanted):
+        label = _label(file).removeprefix("MOSTLY_")
+        raise UsageError(
+            f"{file} is quantized as {label}, not as {wanted}"
+            if label
+            else f"{file} does not say how it is quantized, so not as {wanted}",
+            hint="leave --quantization out, or give another file; --quantize makes one",
+        )
+
+
 def _is_quantized(file: Path, wanted: str) -> bool:
     """By the header's label, never by a part of a file's name."""
-    quantization = find_quantization(
-        describe([read_header(shard) for shard in find_shards(file)]).quantization
-    )
+    quantization = find_quantization(_label(file))
     return quantization is not None and quantization == find_quantization(wanted)
+
+
+def _label(file: Path) -> str:
+    return describe([read_header(shard) for shard in find_shards(file)]).quantization

@@ -9,12 +9,12 @@ from typing import Final
 from mrpack.errors import NotFound, UsageError
 from mrpack.formats.code import Finding
 from mrpack.model.annotations import FILEPATH, METADATA, UNTESTED, find_metadata
-from mrpack.model.artifact import ModelArtifact
+from mrpack.model.artifact import CODE, ModelArtifact
 from mrpack.model.layer import ArtifactFile, FileMetadata, LayerRole, PlannedLayer
 from mrpack.model.overrides import Overrides
 from mrpack.model.roles import ROLE
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import CODE, NORMAL_MODE, FileFacts, Plan, Wishes, finish
+from mrpack.packing.plan import NORMAL_MODE, FileFacts, Plan, Wishes, finish
 
 # Of these an engine takes one, so a new one takes the place of the old.
 _SINGLE: Final = frozenset({LayerRole.CHAT_TEMPLATE, LayerRole.MMPROJ})
@@ -60,16 +60,10 @@ def plan_stored(
             **wishes.annotations,
         },
     )
-    named = code_of(artifact)
     found = (finding.path for finding in code)
     gone = {file.path for file in artifact.files} - {layer.path for layer in kept}
-    carried = tuple(path for path in dict.fromkeys((*named, *found)) if path not in gone)
+    carried = tuple(path for path in dict.fromkeys((*artifact.named_code, *found)) if path not in gone)
     return finish(artifact.config, [*kept, *added], wishes, folder=artifact.folder, code=carried)
-
-
-def code_of(artifact: ModelArtifact) -> tuple[str, ...]:
-    """The files of which its manifest says that they run code."""
-    return tuple(filter(None, artifact.manifest.annotations.get(CODE, "").split(",")))
 
 
 def _carries_overrides(artifact: ModelArtifact) -> bool:

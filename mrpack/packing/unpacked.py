@@ -10,7 +10,6 @@ from typing import Final
 
 from mrpack.content.ports import FileBacked, Source
 from mrpack.digest import ByteSource, Digest
-from mrpack.errors import from_os_error
 from mrpack.formats import dduf, diffusers, gguf, safetensors
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.config import ModelConfig
@@ -18,7 +17,7 @@ from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.model.pipeline import INDEX_NAME
 from mrpack.oci.descriptor import Descriptor
-from mrpack.readable import ReadableFile, open_file
+from mrpack.readable import ReadableFile, open_at, open_file
 
 
 class UnpackedSource:
@@ -36,12 +35,7 @@ class UnpackedSource:
         path = self._places.get(descriptor.digest)
         if path is None:
             return self._base.fetch(descriptor, offset)
-        try:
-            file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise from_os_error(error, "read") from error
-        file.seek(offset)
-        return file
+        return open_at(path, offset, "read")
 
     def blob_file(self, descriptor: Descriptor) -> Path | None:
         """Their digests were computed when they were unpacked."""

@@ -10,10 +10,11 @@ from mrpack.errors import AccessDenied, MrpackError, NotFound, RegistryUnavailab
 from mrpack.registry.auth import Authorizer
 from mrpack.registry.known import known_registry
 from mrpack.registry.reach import Reach
+from mrpack.registry.response import Response
 from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient
 from mrpack.registry.secret import Secret
 from mrpack.registry.tokens import parse_scopes
-from mrpack.registry.transport import Body, Request, Response, Transport
+from mrpack.registry.transport import Body, Request, Transport
 from mrpack.registry.url import Origin, Url
 from mrpack.registry.wire import Refusal
 

@@ -99,7 +99,7 @@ class CredentialStore:
         config = _load(self._file)
         auths = config.setdefault("auths", {})
         if not isinstance(auths, dict):
-            raise UsageError(f"{self._file}: auths is not an object")
+            raise UsageError(f"{self._file}: auths is not an object", hint="repair or remove it")
         change(auths)
         try:
             # A link, as dotfile collections make it, stays one.
@@ -165,13 +165,13 @@ def _from_auths(document: dict[str, Any], registry: str, repository: str) -> Cre
     auths = _auths(document)
     for key in _keys(registry, repository):
         entry = auths.get(key)
-        found = _from_entry(entry) if isinstance(entry, dict) else None
+        found = _from_entry(entry, key) if isinstance(entry, dict) else None
         if found is not None:
             return found
     return None
 
 
-def _from_entry(entry: dict[str, Any]) -> Credential | None:
+def _from_entry(entry: dict[str, Any], key: str) -> Credential | None:
     def text(key: str) -> str:
         value = entry.get(key)
         return value if isinstance(value, str) else ""
@@ -182,7 +182,9 @@ def _from_entry(entry: dict[str, Any]) -> Credential | None:
             # Docker pads with NUL where it once encrypted.
             pair = base64.b64decode(text("auth"), validate=True).decode().rstrip("\0")
         except (binascii.Error, UnicodeDecodeError):
-            raise UsageError("an entry of the Docker config has an auth that is not base64") from None
+            raise UsageError(
+                f"auths of the Docker config: the auth of {key} is not base64", hint="log in again"
+            ) from None
         username, _, password = pair.partition(":")
     credential = Credential(
         username=username,

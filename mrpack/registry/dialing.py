@@ -6,8 +6,11 @@ import errno
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
+from pathlib import Path
 from typing import Final
 
 from mrpack.errors import (
@@ -135,19 +138,28 @@ def _build_context(settings: RegistrySettings, *, verify: bool, identify: bool) 
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    try:
-        if not verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif settings.ca_file is not None:
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif settings.ca_file is not None:
+        with _reading(settings.ca_file):
             context.load_verify_locations(settings.ca_file)
-        if identify and settings.client_certificate is not None:
+    if identify and settings.client_certificate is not None:
+        with _reading(settings.client_certificate, settings.client_key):
             context.load_cert_chain(settings.client_certificate, settings.client_key)
-    except ssl.SSLError as error:
-        raise UsageError(f"a certificate file is not usable: {error.reason or error}") from error
-    except OSError as error:
-        raise from_os_error(error, "read a certificate file") from error
     return context
+
+
+@contextmanager
+def _reading(*files: Path | None) -> Iterator[None]:
+    """The ssl module's errors do not say which file they are about."""
+    names = " with ".join(str(file) for file in files if file is not None)
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise UsageError(f"{names}: not usable as PEM certificate or key: {error.reason or error}") from error
+    except OSError as error:
+        raise from_os_error(error, f"read {names}") from error
 
 
 def _open_tunnel(sock: socket.socket, origin: Origin, proxy: Proxy, settings: RegistrySettings) -> None:

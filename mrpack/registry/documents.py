@@ -9,7 +9,7 @@ from typing import Final
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact
 from mrpack.oci.encoding import MANIFEST_LIMIT
-from mrpack.registry.transport import Response
+from mrpack.registry.response import Response
 
 # Enough for an index and what `resolve` has just seen.
 _KEPT: Final = 4

@@ -153,9 +153,3 @@ def credential_keys(registry: str) -> tuple[str, ...]:
     """The names under which credential files may know it; the first is the one to write."""
     row = known_registry(registry)
     return (*row.aliases, registry) if row and registry in row.hosts else (registry,)
-
-
-def documentation() -> str:
-    """The table of docs/registries.md."""
-    rows = [f"| [{row.name}]({row.source}) | {row.log_in} |" for row in REGISTRIES]
-    return "\n".join(["| registry | log in with |", "|---|---|", *rows]) + "\n"

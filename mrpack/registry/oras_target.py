@@ -20,10 +20,9 @@ from mrpack.content.referrers import describe_referrer, of_type
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, Verifier, read_verified
 from mrpack.errors import AccessDenied, InvalidArtifact, MrpackError, NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
+from mrpack.oci.encoding import MANIFEST_LIMIT
 from mrpack.oci.manifest import Index, parse_document
 from mrpack.oci.mediatypes import ACCEPT_MANIFESTS, INDEXES, MANIFESTS
-from mrpack.registry.printable import printable
 from mrpack.registry.referrers import Fallback, add_to_fallback, fallback_tag
 from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient, parse_retry_after
 from mrpack.registry.wire import ERROR_BODY_LIMIT, Refusal
@@ -302,11 +301,7 @@ def _read(response: Response, limit: int, doing: str) -> bytes:
 def _refusal(response: Response) -> Refusal:
     retry_after_s = parse_retry_after(response.headers.get("Retry-After"), Clock().now())
     try:
-        body = decode_object(_read(response, ERROR_BODY_LIMIT, "error"), "error", limit=ERROR_BODY_LIMIT)
+        raw = _read(response, ERROR_BODY_LIMIT, "error")
     except MrpackError:
-        body = {}
-    errors = body.get("errors")
-    entries = [item for item in errors if isinstance(item, dict)][:8] if isinstance(errors, list) else []
-    codes = tuple(code for item in entries if isinstance(code := item.get("code"), str))
-    words = "; ".join(text for item in entries if isinstance(text := item.get("message"), str) and text)
-    return Refusal(response.status_code, codes, printable(words), retry_after_s)
+        raw = b""
+    return Refusal.parse(response.status_code, raw, retry_after_s)

@@ -8,7 +8,7 @@ from typing import Final
 from mrpack.errors import InvalidArtifact, RegistryUnavailable
 from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
 from mrpack.registry.client import Call, RegistryClient
-from mrpack.registry.transport import Response
+from mrpack.registry.response import Response
 from mrpack.registry.url import Url
 
 _PAGE_LIMIT: Final = 1_000
@@ -57,7 +57,11 @@ def _tags(raw: bytes, doing: str) -> list[str]:
 
 
 def next_page(response: Response, client: RegistryClient, doing: str) -> Url | None:
-    """RFC 8288. Another origin would be asked with nothing to show, and could answer anything."""
+    """The link of RFC 8288; None at the end.
+
+    Raises RegistryUnavailable for another origin: it would be asked with nothing to show, and could answer
+    anything.
+    """
     links = _LINK.findall(response.header("Link") or "")
     location = next((location for location, rest in links if _IS_NEXT.search(rest)), None)
     if location is None:

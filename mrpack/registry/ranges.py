@@ -10,7 +10,7 @@ from mrpack.content.ports import NoPartsError
 from mrpack.digest import BUFFER_SIZE
 from mrpack.errors import IntegrityError
 from mrpack.registry.client import Call
-from mrpack.registry.transport import Response
+from mrpack.registry.response import Response
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 

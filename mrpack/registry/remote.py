@@ -29,9 +29,9 @@ from mrpack.registry.paging import list_tags
 from mrpack.registry.ranges import Part, open_part
 from mrpack.registry.rate import LimitedSource, limited
 from mrpack.registry.referrers import Fallback, add_to_fallback, fallback_tag, list_referrers
+from mrpack.registry.response import Response
 from mrpack.registry.session import RegistrySession
 from mrpack.registry.streams import BlobStream
-from mrpack.registry.transport import Response
 from mrpack.registry.uploads import CHUNKS, UploadSession, push_blob
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from mrpack.digest import BUFFER_SIZE
 from mrpack.errors import IntegrityError
 from mrpack.registry.kernel_pipe import PIPE_SIZE, KernelPipe
 from mrpack.registry.ranges import Part
+from mrpack.registry.response import Response
 from mrpack.registry.retry import Retries, Transient
-from mrpack.registry.transport import Response
 
 # So many bytes since the last break are progress; with less, a registry could hold us for ever.
 _PROGRESS: Final = 64 * 1024

@@ -14,8 +14,8 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.registry.bodies import FileLike, SourceBody
 from mrpack.registry.client import Call, RegistryClient
 from mrpack.registry.reach import Reach
+from mrpack.registry.response import Response
 from mrpack.registry.retry import Transient
-from mrpack.registry.transport import Response
 from mrpack.registry.url import Url
 
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")

@@ -18,8 +18,8 @@ from mrpack.errors import (
 )
 from mrpack.oci.encoding import decode_object
 from mrpack.registry.printable import printable
+from mrpack.registry.response import Response
 from mrpack.registry.retry import Transient, parse_retry_after
-from mrpack.registry.transport import Response
 
 ERROR_BODY_LIMIT: Final = 64 * 1024
 
@@ -66,19 +66,28 @@ class Refusal:
 
     @classmethod
     def read(cls, response: Response, now: Callable[[], float]) -> Refusal:
-        """Takes at most 64 KiB of the body. A body that is no registry error counts as none."""
+        """Takes at most 64 KiB of the body; a larger one counts as none."""
         retry_after_s = parse_retry_after(response.header("Retry-After"), now())
         try:
-            body = decode_object(response.read(ERROR_BODY_LIMIT), "error", limit=ERROR_BODY_LIMIT)
-        except (InvalidArtifact, RegistryUnavailable):
-            return cls(response.status, retry_after_s=retry_after_s)
+            raw = response.read(ERROR_BODY_LIMIT)
+        except RegistryUnavailable:
+            raw = b""
+        return cls.parse(response.status, raw, retry_after_s)
+
+    @classmethod
+    def parse(cls, status: int, raw: bytes, retry_after_s: float | None) -> Refusal:
+        """`raw` as distribution-spec 1.1, "Error Codes"; a body that is no such error counts as none."""
+        try:
+            body = decode_object(raw, "error", limit=ERROR_BODY_LIMIT)
+        except InvalidArtifact:
+            body = {}
         errors = body.get("errors")
         entries = (
             [entry for entry in errors if isinstance(entry, dict)][:8] if isinstance(errors, list) else []
         )
         codes = tuple(code for entry in entries if isinstance(code := entry.get("code"), str))
         words = "; ".join(text for entry in entries if isinstance(text := entry.get("message"), str) and text)
-        return cls(response.status, codes, printable(words), retry_after_s)
+        return cls(status, codes, printable(words), retry_after_s)
 
     @property
     def family(self) -> type[MrpackError]:
@@ -113,6 +122,6 @@ _VERBS: Final[dict[type[MrpackError], str]] = {
     NotFound: "does not have it, it answered",
 }
 _HINTS: Final = {
-    404: "check the name and the tag; `mrpack inspect --remote` shows what is there",
+    404: "check the name and the tag",
     413: "the registry limits the size of one upload",
 }

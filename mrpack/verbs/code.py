@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterator
 
 from mrpack.content.artifacts import read_model
-from mrpack.content.ports import Fetcher
+from mrpack.content.ports import Fetcher, NoPartsError, PartFetcher
+from mrpack.digest import ByteSource
 from mrpack.errors import InvalidArtifact, NotFound, Unsupported
 from mrpack.formats.code import Finding, find_code
-from mrpack.formats.dduf import parse_dduf
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import ArtifactFile
 from mrpack.oci.descriptor import Descriptor
-from mrpack.packing.plan_stored import code_of
 from mrpack.readable import ReadableFile
 
 _DDUF = "dduf"
@@ -21,15 +20,17 @@ _DDUF = "dduf"
 
 def named_code(artifact: ModelArtifact) -> tuple[Finding, ...]:
     """What the manifest admits; others may keep silent about it."""
-    return tuple(Finding(path, "code, as its manifest says") for path in code_of(artifact))
+    return tuple(Finding(path, "code, as its manifest says") for path in artifact.named_code)
 
 
 def find_stored_code(source: Fetcher, artifact: ModelArtifact) -> tuple[Finding, ...]:
-    """What its files would run, by a few reads of each, however large, so from a local source.
+    """What its files would run, by a few reads of each, however large.
 
-    Files in archives are looked at when they are unpacked: until then the manifest's word counts for them.
+    From a registry these are requests for ranges, whose bytes no digest covers: what has arrived is looked at
+    again (`code_notes`). Files in archives are looked at when they are unpacked: until then the manifest's
+    word counts for them.
 
-    Raises InvalidArtifact, NotFound, IntegrityError.
+    Raises InvalidArtifact, NotFound, IntegrityError, RegistryUnavailable.
     """
     found = find_code(file for item in artifact.files for file in _files(source, item))
     paths = {finding.path for finding in found}
@@ -54,6 +55,8 @@ def _files(source: Fetcher, item: ArtifactFile) -> Iterator[ReadableFile]:
     if item.format != _DDUF:
         yield file
         return
+    from mrpack.formats.dduf import parse_dduf  # noqa: PLC0415  # most models are none
+
     with contextlib.suppress(InvalidArtifact):
         yield from parse_dduf(file).files
 
@@ -63,10 +66,18 @@ def _readable(source: Fetcher, item: ArtifactFile) -> ReadableFile:
         content = bytearray()
         if offset >= item.descriptor.size:
             return b""
-        with contextlib.closing(source.fetch(item.descriptor, offset)) as stream:
-            buffer = memoryview(bytearray(min(count, item.descriptor.size - offset)))
+        buffer = memoryview(bytearray(min(count, item.descriptor.size - offset)))
+        with contextlib.closing(_open(source, item.descriptor, offset, offset + len(buffer))) as stream:
             while len(content) < len(buffer) and (got := stream.readinto(buffer[len(content) :])):
                 content += buffer[len(content) : len(content) + got]
         return bytes(content)
 
     return ReadableFile(name=item.path, where=item.path, size=item.descriptor.size, read_at=read_at)
+
+
+def _open(source: Fetcher, blob: Descriptor, start: int, stop: int) -> ByteSource:
+    """No more than the part, where the source can give one: the connection is free for the next one."""
+    if isinstance(source, PartFetcher) and stop - start < blob.size:
+        with contextlib.suppress(NoPartsError):
+            return source.fetch_range(blob, start, stop)
+    return source.fetch(blob, start)

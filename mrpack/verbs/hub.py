@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from pathspec import GitIgnoreSpec
 
-from mrpack.content.copy import copy, read_document
-from mrpack.content.progress import Event, Planned, Report, Worked, silent
+from mrpack.content.copy import copy
+from mrpack.content.documents import read_document
+from mrpack.content.progress import Counted, Event, Planned, Report, Worked, silent
 from mrpack.digest import Digest
 from mrpack.errors import IntegrityError, NotFound, Unsupported
 from mrpack.hub import HubReference, parse_hub_reference
@@ -238,7 +239,7 @@ class _Told:
     def rest(self, event: Event) -> None:
         if isinstance(event, Planned):
             self._report(Planned(tuple(blob for blob in event.blobs if self._is_new(blob))))
-        elif isinstance(event, Worked) or self._is_new(event.blob):
+        elif isinstance(event, Worked | Counted) or self._is_new(event.blob):
             self._report(event)
 
     def _is_new(self, blob: Descriptor) -> bool:

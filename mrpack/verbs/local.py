@@ -4,46 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mrpack.errors import MrpackError, StoreBusy
-from mrpack.model.config import ModelConfig
+from mrpack.errors import StoreBusy
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
 from mrpack.store.bundle import Bundle
-from mrpack.store.checkup import Damage
 from mrpack.store.names import StoredModel
-from mrpack.store.repair import Repaired
 from mrpack.store.store import Store
+from mrpack.store.summaries import Summary
 from mrpack.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mrpack.store.checkup import Damage
+    from mrpack.store.repair import Repaired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """A local model; `config` is None, and `problem` says why, when its artifact cannot be read.
-
-    `size`: bytes of all its files.
-    """
+    """A local model; `summary` is None, and `problem` says why, when its artifact cannot be read."""
 
     reference: Reference
     manifest: Descriptor
-    config: ModelConfig | None
-    size: int
+    summary: Summary | None
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Stable keys; labels as the artifact carries them, null where it says nothing."""
-        config = self.config
+        summary = self.summary
         return {
             "reference": str(self.reference),
             "digest": str(self.manifest.digest),
-            "format": config.format if config else None,
-            "parameters": (config.parameters or None) if config else None,
-            "quantization": (config.quantization or None) if config else None,
-            "architecture": (config.architecture or None) if config else None,
-            "context_size": config.context_size if config else None,
-            "created": (config.created or None) if config else None,
-            "size": self.size,
+            "format": summary.format if summary else None,
+            "parameters": (summary.parameters or None) if summary else None,
+            "quantization": (summary.quantization or None) if summary else None,
+            "architecture": (summary.architecture or None) if summary else None,
+            "context_size": summary.context_size if summary else None,
+            "created": (summary.created or None) if summary else None,
+            "size": summary.size if summary else 0,
             "problem": self.problem or None,
         }
 
@@ -58,30 +56,15 @@ class Removed:
 
 def list_models(workspace: Workspace) -> list[ListedModel]:
     """Every local reference, sorted; a damaged model is listed with its problem."""
-    store = workspace.store
+    models = workspace.store.models()
+    summaries = workspace.store.summaries(models)
     listed = []
-    for model in store.models():
-        try:
-            artifact = store.artifact(model.manifest)
-        except MrpackError as error:
-            listed.append(
-                ListedModel(
-                    reference=model.reference,
-                    manifest=model.manifest,
-                    config=None,
-                    size=0,
-                    problem=error.message,
-                )
-            )
-        else:
-            listed.append(
-                ListedModel(
-                    reference=model.reference,
-                    manifest=model.manifest,
-                    config=artifact.config,
-                    size=sum(file.descriptor.size for file in artifact.files),
-                )
-            )
+    for model in models:
+        found = summaries[model.manifest.digest]
+        summary, problem = (found, "") if isinstance(found, Summary) else (None, found.message)
+        listed.append(
+            ListedModel(reference=model.reference, manifest=model.manifest, summary=summary, problem=problem)
+        )
     return listed
 
 

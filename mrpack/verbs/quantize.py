@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from mrpack.content.progress import Report, silent
+from mrpack.content.progress import Counted, Report, silent
 from mrpack.errors import EngineFailed, NotFound, Unsupported, UsageError
 from mrpack.formats.gguf import describe, read_header
 from mrpack.model.quantization import QUANTIZATIONS, Quantization, find_quantization
@@ -66,7 +66,6 @@ def package_quantized(
     access: Access | None = None,
     jobs: int | None = None,
     report: Report = silent,
-    on_tensors: Callable[[Quantization, int, int], None] = lambda _wanted, _done, _all: None,
 ) -> tuple[Packaged, ...]:
     """One artifact a quantization, each as `package` makes it, tagged by size and quantization.
 
@@ -101,7 +100,7 @@ def package_quantized(
                     importance=wanted.importance,
                     requantize=wanted.requantize,
                 )
-                _make(quantizer, job, on_tensors)
+                _make(quantizer, job, report)
                 wishes = replace(
                     request.wishes, file_name=file_name(planned.layers[0].path, own, row), quantization=None
                 )
@@ -145,10 +144,9 @@ def _check(
             raise UsageError(f"{row.name} needs an importance matrix", hint="give --imatrix FILE")
 
 
-def _make(
-    quantizer: Quantizer, job: QuantizeJob, on_tensors: Callable[[Quantization, int, int], None]
-) -> None:
-    quantizer.quantize(job, lambda done, count: on_tensors(job.quantization, done, count))
+def _make(quantizer: Quantizer, job: QuantizeJob, report: Report) -> None:
+    what = f"quantizing {job.quantization.name}"
+    quantizer.quantize(job, lambda done, count: report(Counted(what, done, count, "tensors")))
     label = describe([read_header(job.target)]).quantization
     if find_quantization(label) is not job.quantization:
         raise EngineFailed(f"{quantizer.name} made {label} instead of {job.quantization.name}")

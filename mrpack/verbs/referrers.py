@@ -18,7 +18,7 @@ from mrpack.oci.manifest import Manifest
 from mrpack.oci.mediatypes import OCI_EMPTY
 from mrpack.readable import open_file
 from mrpack.store.blobs import FileSource
-from mrpack.targets import open_existing, open_source
+from mrpack.targets import hinting_at_local, open_existing, open_source
 from mrpack.workspace import Access, Workspace
 
 # image-spec, "Pre-Defined Annotation Keys": the name of a layer's file.
@@ -114,8 +114,9 @@ def list_referrers(
     origin = open_source(workspace, reference, access)
     if not isinstance(origin.source, Referring):
         raise Unsupported(f"{origin.name} cannot tell what belongs to an artifact")
-    subject = origin.source.resolve(origin.ref)
-    found = origin.source.referrers(subject, artifact_type)
+    with hinting_at_local(workspace, reference, "push it, or name the registry where it is"):
+        subject = origin.source.resolve(origin.ref)
+        found = origin.source.referrers(subject, artifact_type)
     return Referrers(name=origin.name, subject=subject, referrers=tuple(found))
 
 

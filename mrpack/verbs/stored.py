@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrpack.content.artifacts import read_model, read_small
-from mrpack.content.ports import FileBacked, Source
+from mrpack.content.ports import Source
 from mrpack.formats.code import Finding, find_code
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
@@ -24,8 +24,7 @@ from mrpack.workspace import Workspace
 class Stored:
     """`content` has every file of `artifact` as a blob. `settings` are its own and other tools'.
 
-    `code`: what its files would run; of raw files in a registry only what the manifest admits. `notes` are
-    for people: what is not carried over.
+    `code`: what its files would run. `notes` are for people: what is not carried over.
     """
 
     artifact: ModelArtifact
@@ -37,7 +36,7 @@ class Stored:
 
 @contextlib.contextmanager
 def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> Iterator[Stored]:
-    """An artifact of any dialect; weights are not read.
+    """An artifact of any dialect; of weights only the first bytes are read, to see whether they are code.
 
     But for those in archives: these are unpacked, strictly, below the home, and gone with the bracket.
 
@@ -47,8 +46,7 @@ def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> I
     artifact = read_model(source, manifest)
     with contextlib.ExitStack() as held:
         content = source
-        # From a registry, looking into every file would fetch it.
-        code = find_stored_code(source, artifact) if isinstance(source, FileBacked) else ()
+        code = find_stored_code(source, artifact)
         if artifact.archives:
             archives = UnpackedArchives(held.enter_context(scratch_folder(workspace)))
             pairs = [pair for archive in artifact.archives for pair in archives.files(archive, source.fetch)]

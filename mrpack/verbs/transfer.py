@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mrpack.content.carrying import copy_referrers
 from mrpack.content.copy import copy as copy_content
 from mrpack.content.progress import Event, Planned, Report, silent
-from mrpack.content.referrers import copy_referrers
 from mrpack.digest import Digest
-from mrpack.errors import NotFound, UsageError
-from mrpack.hub import is_hub_reference, parse_hub_reference
-from mrpack.model.dialects import WRITERS
-from mrpack.oci.descriptor import Descriptor
-from mrpack.packing.pack import pack
-from mrpack.packing.plan import Wishes
-from mrpack.packing.plan_stored import plan_stored
-from mrpack.targets import Origin, Place, open_place, open_source
+from mrpack.errors import UsageError
+from mrpack.hub import is_hub_reference
+from mrpack.targets import Origin, Place, hinting_at_local, open_place, open_source
 from mrpack.verbs.code import code_notes
-from mrpack.verbs.stored import read_stored
 from mrpack.workspace import Access, Workspace
 
 
@@ -127,19 +121,19 @@ def copy(
     With `dialect`, a row of WRITERS, the artifact is written anew in it over the same layers; files in
     archives are unpacked for that, and become layers of their own.
     """
-    origin = open_source(workspace, source, access)
-    place = open_place(workspace, destination, access)
-    jobs = jobs or workspace.settings.jobs
-    if dialect is None:
-        return move(origin, place, jobs=jobs, referrers=referrers, report=report)
-    if referrers:
+    if dialect is not None and referrers:
         raise UsageError("what belongs to an artifact does not belong to one that is written anew")
-    with read_stored(workspace, origin.source, origin.source.resolve(origin.ref)) as stored:
-        plan = plan_stored(stored.artifact, stored.settings, Wishes(), code=stored.code)
-        packed = pack(plan, WRITERS[dialect], base=stored.content)
-        origin = replace(origin, source=packed, ref=packed.ref)
-        moved = move(origin, place, jobs=jobs, referrers=False, report=report)
-        return replace(moved, notes=stored.notes)
+    with hinting_at_local(workspace, source, f"`mrpack push {source} {destination}`"):
+        origin = open_source(workspace, source, access)
+        place = open_place(workspace, destination, access)
+        jobs = jobs or workspace.settings.jobs
+        if dialect is None:
+            return move(origin, place, jobs=jobs, referrers=referrers, report=report)
+        from mrpack.verbs.rewriting import rewritten  # noqa: PLC0415  # packaging, which few copies need
+
+        with rewritten(workspace, origin, dialect) as (anew, notes):
+            moved = move(anew, place, jobs=jobs, referrers=False, report=report)
+            return replace(moved, notes=notes)
 
 
 def move(origin: Origin, place: Place, *, jobs: int, referrers: bool, report: Report) -> Moved:
@@ -163,20 +157,3 @@ class _Sizes:
         if isinstance(event, Planned):
             self.total += sum(blob.size for blob in event.blobs)
         self._report(event)
-
-
-def ensure_local(
-    workspace: Workspace, name: str, *, pull_missing: bool, report: Report = silent
-) -> Descriptor:
-    """The manifest of a local model, pulled first when it is missing and `pull_missing` allows it."""
-    local = name
-    if is_hub_reference(name):
-        defaults = workspace.settings.references
-        local = str(parse_hub_reference(name, defaults).local_name(defaults))
-    try:
-        return workspace.store.find(local).manifest
-    except NotFound:
-        if not pull_missing:
-            raise
-    pull(workspace, name, report=report)
-    return workspace.store.find(local).manifest

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.program import Mrpack
 
 REPORT = """
 import json, sys
@@ -37,12 +40,38 @@ def test_version_and_help_load_click_and_the_standard_library_alone(arguments: l
     modules = imported_by(*arguments)
     assert foreign(modules) <= {"click"}
     own = {name for name in modules if name.startswith("mrpack")}
-    assert own == {"mrpack", "mrpack.cli", "mrpack.cli.main", "mrpack.errors", "mrpack.version"}
+    assert own == {
+        "mrpack",
+        "mrpack.cli",
+        "mrpack.cli.main",
+        "mrpack.cli.messages",
+        "mrpack.errors",
+        "mrpack.version",
+    }
     assert "importlib.metadata" not in modules
 
 
-def test_list_loads_no_network_and_no_validator(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MRPACK_HOME", str(tmp_path))
-    modules = imported_by("list", "--json")
+HEAVY = {
+    *("aiohttp", "asyncio", "concurrent.futures.thread", "http.client", "jsonschema", "multiprocessing"),
+    *("pathspec", "rich", "socket", "ssl", "subprocess", "tarfile", "tomllib", "urllib.request", "zipfile"),
+}
+# By their prefixes: what writing, packaging, moving and serving need, and looking at what is there does not.
+NOT_FOR_READING = (
+    *("mrpack.content.copy", "mrpack.content.carrying", "mrpack.distribution", "mrpack.formats.dduf"),
+    *("mrpack.formats.gguf", "mrpack.formats.safetensors", "mrpack.hub", "mrpack.lint", "mrpack.packing"),
+    *("mrpack.model.overrides", "mrpack.registry", "mrpack.store.archive", "mrpack.store.receiving"),
+    *("mrpack.store.repair", "mrpack.store.untar", "mrpack_runtime"),
+)
+
+
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["inspect", "tiny"], ["df"], ["resolve", "tiny"]])
+def test_looking_at_local_models_loads_what_it_takes_and_no_more(
+    mrpack: Mrpack, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    mrpack("package", tiny_model, "tiny", "-q")
+    for name, value in mrpack.environment.items():
+        monkeypatch.setenv(name, value)
+    modules = imported_by(*arguments)
     assert foreign(modules) <= {"click", "platformdirs"}
-    assert not modules & {"http.client", "ssl", "jsonschema", "rich", "asyncio", "aiohttp"}
+    assert not modules & HEAVY
+    assert not {name for name in modules if name.startswith(NOT_FOR_READING)}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import itertools
+import pkgutil
 import re
 import shlex
 import tomllib
@@ -28,6 +31,7 @@ DOCS = ROOT / "docs"
 FOLDERS = (".github", "benchmarks", "docs", "examples", "mrpack", "runtime", "schemas", "scripts", "tests")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^(```+).*?^\1", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Not a part of the path of an address.
 DOCUMENT = re.compile(r"(?<![\w-]/)docs/[\w./-]*\w(?:\.md\b,? \"(?P<heading>[^\"]+)\")?")
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
@@ -211,29 +215,51 @@ def shown_commands(text: str) -> Iterator[str]:
                 yield words.removeprefix("mrpack ")
 
 
-def resolved(words: list[str]) -> tuple[click.Command, list[str]] | None:
-    """The command and the rest of the words; None when there is no such command."""
+def check_command(words: list[str]) -> None:
+    """Raises click.UsageError for a command, an option, a value or an argument that there is not."""
     context = cli.make_context("mrpack", [], resilient_parsing=True)
     command: click.Command | None = cli
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         command, words = command.get_command(context, words[0]), words[1:]
-    return None if command is None else (command, words)
+    if command is None:
+        raise click.UsageError("no such command")
+    with contextlib.suppress(click.exceptions.Exit):  # of --help
+        command.make_context(command.name, words)
+
+
+def without_redirections(words: list[str]) -> list[str]:
+    """Up to the first; nothing of the command stands behind one in our pages."""
+    return list(itertools.takewhile(lambda word: not re.match(r"\d?[<>]", word), words))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "adr" not in page.parts], ids=name)
-def test_shown_commands_have_the_options_that_are_shown(page: Path) -> None:
+def test_shown_commands_are_understood(page: Path) -> None:
     wrong = []
     for line in shown_commands(page.read_text(encoding="utf-8")):
         try:
             words = shlex.split(line)
         except ValueError:  # a quotation that goes on in the next line
             words = line.split()
-        found = resolved(words)
-        if found is None:
-            wrong.append(line)
-            continue
-        known = {option for parameter in found[0].params for option in parameter.opts}
-        known |= {"--help", "--version"}
-        used = {word.partition("=")[0] for word in found[1] if re.match(r"--[a-z]", word)}
-        wrong += [f"{line}: {option}" for option in used - known]
+        try:
+            check_command(without_redirections(words))
+        except click.UsageError as error:
+            wrong.append(f"{line}: {error.message}")
     assert not wrong
+
+
+def our_names(block: str) -> Iterator[str]:
+    """What Python code takes from us, such as `mrpack.package`."""
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mrpack"):
+            yield from (f"{node.module}:{item.name}" for item in node.names)
+        elif (
+            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "mrpack"
+        ):
+            yield f"mrpack:{node.attr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_shown_python_names_what_there_is(page: Path) -> None:
+    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+        for named in our_names(block):
+            pkgutil.resolve_name(named)

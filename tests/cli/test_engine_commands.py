@@ -67,7 +67,7 @@ def test_an_engine_is_installed_seen_tried_and_removed(program):
     done = program("install-runner", "--backend", "llama.cpp", *UV)
     assert done.out == ""
     assert "[2/3] install xllamacpp==2026.10.11549" in done.err
-    assert done.last_line == "a gateway that runs already sees it after a restart"
+    assert done.last_line == "a gateway that runs takes it for the next model that it loads"
     state = engine(program, "llama.cpp")
     assert state["state"] == "installed"
     assert (state["environment"]["version"], state["environment"]["accelerator"]) == ("2026.10.11549", "cpu")
@@ -122,13 +122,10 @@ def test_progress_is_lines_for_people_and_objects_for_machines(program):
         (
             ["install-runner", "--backend", "nothing"],
             3,
-            "no recipe for an engine 'nothing' (known: llama.cpp, vllm",
+            "no engine is called 'nothing' (it installs llama.cpp, vllm",
         ),
-        (
-            ["install-runner", "--backend", "vllm", "--gpu", "metal"],
-            8,
-            "vllm for metal cannot be installed here",
-        ),
+        (["install-runner", "--backend", "vllm", "--gpu", "metal"], 8, "there is no vllm for metal on"),
+        (["install-runner", "--backend", "mlx"], 8, "no recipe for mlx (make an environment with mlx-lm"),
         (
             ["install-runner", "--backend", "vllm", "--gpu", "none", "--version", "0.9.1"],
             2,

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mrpack.distribution import serving
-from mrpack.store.layout import OciLayout
 from tests.documented_keys import checked
 from tests.program import Mrpack
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    with serving(OciLayout(tmp_path / "served"), writable=True) as address:
-        yield address
 
 
 @pytest.fixture

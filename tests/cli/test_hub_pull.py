@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -248,27 +246,6 @@ def test_without_the_extra_the_way_to_it_is_named(mrpack: Mrpack, tmp_path: Path
     )
     done = mrpack("pull", "hf.co/org/repo", fails=8, PYTHONPATH=str(package.parent))
     assert "pip install 'mrpack[hub]'" in done.last_line
-
-
-def test_python_brings_a_model_that_is_missing(
-    mrpack: Mrpack, hub: FakeHub, quantized: Mapping[str, bytes], tmp_path: Path
-) -> None:
-    program = (
-        "import sys, mrpack\n"
-        "from mrpack.verbs.transfer import ensure_local\n"
-        "for _ in range(2):\n"
-        "    print(ensure_local(mrpack.open_workspace(), sys.argv[1], pull_missing=True).digest)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "hf.co/Org/Tiny-GGUF:F16@main"],
-        env={**mrpack.environment, **hub.environment(str(tmp_path / "hf"))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, second = done.stdout.split()
-    assert first == second
-    assert len(hub.seen("GET", "/tree/")) == len({item.target for item in hub.seen("GET", "/tree/")})
 
 
 def test_a_repository_is_packaged_under_another_name(

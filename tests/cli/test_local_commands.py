@@ -34,6 +34,7 @@ def test_a_model_lives_its_life(mrpack: Mrpack, tiny_model: Path, tmp_path: Path
     assert mrpack("verify").err.startswith("2 models verified")
     assert mrpack("df", "--json").json["models"] == 1
     mrpack("rm", "team/tiny:f16")
+    assert mrpack("verify").err.startswith("1 model verified")
     assert mrpack("resolve", "other:v1").out.strip() == str(path)
     mrpack("rm", "other:v1")
     assert mrpack("list", "--json").json == []
@@ -174,6 +175,20 @@ def test_a_reader_that_leaves_is_no_error(mrpack: Mrpack) -> None:
         check=False,
     )
     assert code.returncode == 0, code
+
+
+def test_a_reader_that_left_before_the_result_is_no_error(mrpack: Mrpack) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "mrpack", "completion", "bash"],
+        env=mrpack.environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_two_files_of_one_name_do_not_fit(mrpack: Mrpack, tmp_path: Path) -> None:

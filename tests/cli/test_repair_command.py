@@ -39,7 +39,8 @@ def test_a_damaged_model_is_found_moved_aside_and_packaged_again(
 ) -> None:
     blob = flip_a_bit(mrpack, store)
     found = mrpack("verify", fails=6)
-    assert blob.name in found.out
+    assert found.out.count(blob.name) == 1
+    assert found.out.startswith(f"sha256:{blob.name}: content has digest sha256:")
     assert "docker.io/team/tiny:v1" in found.last_line
     assert "mrpack repair" in found.last_line
     dry = mrpack("repair", "--dry-run", "--json", fails=6).json

@@ -11,15 +11,19 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mrpack.errors import NotFound
+from mrpack_runtime.client import GatewayClient
+from mrpack_runtime.engine import TcpEndpoint
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.program import PROGRAM, Mrpack
+from tests.waiting import until
 
 DEADLINE_S = 30.0
 TEXT = "Hello from a fake engine."
@@ -41,13 +45,6 @@ def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path) -> Mrpack:
 @pytest.fixture
 def socket_path(short_folder: Path) -> Path:
     return short_folder / "s"
-
-
-def until(condition: Callable[[], Any], what: str = "the condition") -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:
@@ -130,6 +127,68 @@ def test_a_gateway_that_is_stopped_leaves_no_engine(
         assert served.process.returncode == code
         assert not is_alive(pid)
         assert not socket_path.exists()
+
+
+def test_an_answer_under_way_ends_before_a_gateway_that_is_told_to(
+    program: Mrpack, llama: FakeLlamaServer, socket_path: Path
+) -> None:
+    llama.set_options("--delay 0.05")
+    words = " ".join(f"word{n}" for n in range(30))
+    with serving(program, socket_path=socket_path) as served:
+        asking = program.start("run", *served.address, "tiny", f"echo {words}")
+        assert asking.stdout is not None
+        begin = os.read(asking.stdout.fileno(), 4).decode()
+        served.process.send_signal(signal.SIGTERM)
+        rest, err = asking.communicate(timeout=DEADLINE_S)
+        assert (asking.returncode, begin + rest) == (0, f"{words}\n"), err
+        served.process.communicate(timeout=DEADLINE_S)
+        assert served.process.returncode == 0
+
+
+def said(served: Served, model: str) -> str:
+    """Asked as any client asks: `run` would pull the model itself."""
+    client = GatewayClient(TcpEndpoint(int(served.url.rpartition(":")[2])))
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    deltas = [event["choices"][0]["delta"] for event in client.chat(body) if event["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def test_what_is_missing_is_pulled_only_if_that_was_said(program: Mrpack, tmp_path: Path) -> None:
+    registry = program.start("registry", "serve", "--port", "0")
+    elsewhere = {"MRPACK_HOME": str(tmp_path / "another")}
+    here = Mrpack({**program.environment, **elsewhere}, tmp_path)
+    try:
+        assert registry.stdout is not None
+        name = registry.stdout.readline().strip().removeprefix("http://") + "/ai/tiny"
+        with serving(here) as served, pytest.raises(NotFound, match="tiny"):
+            said(served, name)
+        with serving(here, "--pull", "missing") as served:
+            assert said(served, name) == TEXT
+        with serving(here, "--pull", "never") as served:
+            assert said(served, name) == TEXT, "it is here now"
+    finally:
+        registry.terminate()
+        registry.communicate(timeout=DEADLINE_S)
+
+
+def test_prompts_are_in_no_log_and_no_file_unless_that_was_said(program: Mrpack, socket_path: Path) -> None:
+    home = Path(program.environment["HOME"])
+    with serving(program, socket_path=socket_path) as served:
+        served("run", "tiny", "echo yellow-bird")
+        assert "yellow-bird" not in served("logs").out
+        assert "--log-prompts" not in served("logs").out
+    with serving(program, "-v", socket_path=socket_path) as served:
+        served("run", "tiny", "echo yellow-bird")
+        assert "yellow-bird" not in served("logs").out
+        served.process.terminate()
+        assert "yellow-bird" not in served.process.communicate(timeout=DEADLINE_S)[1]
+    found = [path for path in home.rglob("*") if path.is_file() and b"yellow-bird" in path.read_bytes()]
+    assert found == []
+    with serving(program, "--log-prompts", socket_path=socket_path) as served:
+        served("run", "tiny", "echo yellow-bird")
+        lines = [json.loads(line) for line in served("logs").out.splitlines() if line.startswith("{")]
+        assert ["yellow-bird" in str(line) for line in lines] == [True, True]
+        assert "--log-prompts" in served("logs").out
 
 
 def test_a_gateway_that_is_killed_leaves_no_engine(program: Mrpack, llama: FakeLlamaServer) -> None:

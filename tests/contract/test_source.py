@@ -13,7 +13,7 @@ from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
 from mrpack.content.ports import FileBacked, Lister, Source
 from mrpack.content.progress import Event, Finished, Outcome
-from mrpack.digest import ByteSource, Digest, read_verified
+from mrpack.digest import Digest
 from mrpack.errors import IntegrityError, NotFound, TransferError
 from mrpack.neighbours import NeighbourStore
 from mrpack.neighbours.dmr import DOCKER_MODEL_RUNNER
@@ -22,6 +22,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.store.layout import OciLayout
 from tests.fakes.neighbours import ollama_artifact, write_dmr, write_newer_ollama, write_ollama
+from tests.reading import read, read_raw
 
 WEIGHTS = os.urandom(300_000)
 
@@ -74,19 +75,6 @@ SOURCES = {
 def given(request: pytest.FixtureRequest, tmp_path: Path) -> Given:
     memory = MemoryTarget()
     return SOURCES[request.param](tmp_path / "there", memory, ollama_artifact(memory, WEIGHTS))
-
-
-def read(source: Source, descriptor: Descriptor) -> bytes:
-    return read_verified(source.fetch(descriptor), descriptor.digest, descriptor.size, limit=descriptor.size)
-
-
-def read_raw(source: ByteSource) -> bytes:
-    content = bytearray()
-    buffer = memoryview(bytearray(1000))
-    while count := source.readinto(buffer):
-        content += buffer[:count]
-    source.close()
-    return bytes(content)
 
 
 def test_a_name_resolves_to_what_the_bytes_say(given: Given) -> None:

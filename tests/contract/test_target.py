@@ -13,12 +13,12 @@ from pathlib import Path
 import oras.provider
 import pytest
 
+from mrpack.content.carrying import copy_referrers
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
 from mrpack.content.ports import Lister, Referring, Target
 from mrpack.content.progress import Event, Finished, Outcome
-from mrpack.content.referrers import copy_referrers
-from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, read_verified
+from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest
 from mrpack.distribution import serving
 from mrpack.errors import IntegrityError, MrpackError, NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
@@ -30,6 +30,7 @@ from mrpack.store.archive import OciArchive
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 from tests.fakes.registry import FakeRegistry
+from tests.reading import read, read_raw
 
 # One entry a target: a context manager over an empty one, given a folder of its own.
 # A new target earns its place by one line here.
@@ -168,23 +169,6 @@ def push_artifact(target: Target, *blobs: bytes, ref: str | None = None) -> Mani
     manifest = Manifest.build(config=config, layers=layers)
     target.push_manifest(manifest.descriptor, manifest.raw, ref)
     return manifest
-
-
-def read(target: Target, descriptor: Descriptor) -> bytes:
-    source = target.fetch(descriptor)
-    try:
-        return read_verified(source, descriptor.digest, descriptor.size, limit=descriptor.size)
-    finally:
-        source.close()
-
-
-def read_raw(source: ByteSource) -> bytes:
-    content = bytearray()
-    buffer = memoryview(bytearray(1000))
-    while count := source.readinto(buffer):
-        content += buffer[:count]
-    source.close()
-    return bytes(content)
 
 
 @pytest.mark.parametrize("size", [0, 1, BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE * 3 + 7])

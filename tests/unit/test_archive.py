@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
-from mrpack.digest import BytesSource, Digest, read_verified
+from mrpack.digest import BytesSource, Digest
 from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, MrpackError, NotFound, Unsupported
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.store.archive import ArchiveSource, OciArchive
 from mrpack.store.layout import OciLayout
+from tests.reading import read
 
 WEIGHTS = os.urandom(700_000)
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -69,14 +70,6 @@ def sound() -> list[Entry]:
         member("index.json", index.raw),
         *(member(f"blobs/sha256/{Digest.of(content).hex}", content) for content in contents),
     ]
-
-
-def read(source: ArchiveSource, blob: Descriptor) -> bytes:
-    stream = source.fetch(blob)
-    try:
-        return read_verified(stream, blob.digest, blob.size, limit=blob.size)
-    finally:
-        stream.close()
 
 
 def test_what_was_written_is_read_where_it_lies(tmp_path: Path) -> None:
@@ -186,6 +179,18 @@ def test_a_folder_is_no_archive(tmp_path: Path) -> None:
         ArchiveSource(tmp_path)
     with pytest.raises(NotFound):
         ArchiveSource(tmp_path / "absent.tar")
+
+
+def test_a_device_or_pipe_is_never_replaced_by_an_archive(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(HostRefused, match="is no regular file"):
+            OciArchive(path)
+        with pytest.raises(HostRefused):
+            ArchiveSource(path)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mrpack.errors import InvalidArtifact
+from mrpack.formats.code.contents import HEAD
 from mrpack.model.layer import LayerRole
 from mrpack.packing.plan import Wishes
 from mrpack.verbs.inspect import inspect, inspect_remote
@@ -15,6 +17,7 @@ from mrpack.verbs.transfer import copy
 from mrpack.workspace import Workspace, open_workspace
 from tests.fakes import other_tools
 from tests.fakes.other_tools import FOLDER_TOOLS, GGUF_TOOLS, tar, write_artifact
+from tests.fakes.registry import FakeRegistry
 from tests.fakes.tiny_safetensors import write_qwen2
 
 # Their labels are read from the files.
@@ -22,8 +25,9 @@ ARCHIVED = ("kitops", "modelpack tar", "modelpack tar+gzip", "modelpack tar+zstd
 
 
 @pytest.fixture
-def workspace(home: Path) -> Workspace:
-    return open_workspace({"MRPACK_HOME": str(home), "MRPACK_CONFIG_HOME": str(home)})
+def workspace(home: Path) -> Iterator[Workspace]:
+    with open_workspace({"MRPACK_HOME": str(home), "MRPACK_CONFIG_HOME": str(home)}) as opened:
+        yield opened
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,3 +98,39 @@ def test_a_model_in_an_archive_that_is_none_is_refused(workspace: Workspace, tmp
         package(
             workspace, PackageRequest(stored=f"oci:{tmp_path}/theirs:v1", wishes=Wishes(allow_code=True)), "m"
         )
+
+
+# A pickle that calls os.system, in a file whose name says nothing, and with more behind it than is looked at.
+PICKLE = b"cos\nsystem\n(S'true'\ntR." + bytes(2 * HEAD)
+
+
+def with_silent_code(tmp_path: Path) -> str:
+    """A place with a model of raw files whose manifest does not admit the code that is among them."""
+    files = {**contents(write_qwen2(tmp_path / "qwen")), "spiece.bin": PICKLE}
+    write_artifact("oras", files, tmp_path / "theirs", "v1")
+    return f"oci:{tmp_path}/theirs:v1"
+
+
+def test_code_in_raw_files_of_a_tar_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    place = f"oci-archive:{tmp_path}/theirs.tar:v1"
+    copy(workspace, with_silent_code(tmp_path), place)
+    with pytest.raises(InvalidArtifact) as caught:
+        package(workspace, PackageRequest(stored=place), "m")
+    assert caught.value.where == "spiece.bin"
+    package(workspace, PackageRequest(stored=place, drop=("spiece.bin",)), "m")
+    assert inspect(workspace, "m").code == ()
+
+
+def test_code_in_a_registry_is_seen_by_the_first_bytes_of_its_files(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    with FakeRegistry() as registry:
+        theirs, ours = f"{registry.address}/team/m:v1", f"{registry.address}/team/m:v2"
+        copy(workspace, with_silent_code(tmp_path), theirs)
+        assert inspect_remote(workspace, theirs).code == ()
+        registry.requests.clear()
+        copy(workspace, theirs, ours, dialect="docker")
+        assert [finding.path for finding in inspect_remote(workspace, ours).code] == ["spiece.bin"]
+        code = next(name for (_, name), blob in registry.blobs.items() if blob == PICKLE)
+        asked = [r for r in registry.requests if r.name == code and r.method == "GET"]
+        assert [request.headers.get("Range") for request in asked] == [f"bytes=0-{HEAD - 1}"]

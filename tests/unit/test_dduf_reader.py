@@ -19,7 +19,7 @@ from mrpack.model.pipeline import Component
 from mrpack.readable import ReadableFile
 from tests.fakes.malformed_dduf import BAD_WEIGHTS, MALFORMED
 from tests.fakes.raw_dduf import FILES, GOOD, SATURATED, Entry, archive, entries, extra, index, zip64
-from tests.fakes.tiny_safetensors import opened, write_flux, write_stable_diffusion
+from tests.fakes.tiny_safetensors import FLUX_COMPONENTS, opened, write_flux, write_stable_diffusion
 
 
 def file_of(content: bytes) -> ReadableFile:
@@ -191,18 +191,7 @@ def test_labels_are_those_of_docker_model_runner_and_more(tmp_path):
         parameters="7.01K",
         architecture="diffusers",
         size=f"{size / 1000:.2f}kB",
-        metadata={
-            "dduf_file": "flux.dduf",
-            "layout": "dduf",
-            "pipeline": "FluxPipeline",
-            "component.scheduler": "diffusers.FlowMatchEulerDiscreteScheduler",
-            "component.text_encoder": "transformers.CLIPTextModel",
-            "component.text_encoder_2": "transformers.T5EncoderModel",
-            "component.tokenizer": "transformers.CLIPTokenizer",
-            "component.tokenizer_2": "transformers.T5TokenizerFast",
-            "component.transformer": "diffusers.FluxTransformer2DModel",
-            "component.vae": "diffusers.AutoencoderKL",
-        },
+        metadata={"dduf_file": "flux.dduf", "layout": "dduf", **FLUX_COMPONENTS},
     )
 
 

@@ -12,18 +12,12 @@ from mrpack.formats.code.contents import HEAD, reason_by_content
 from mrpack.formats.code.names import reason_by_name
 from mrpack.readable import ReadableFile
 
-_MAGIC: Final = b"PK\x03\x04"
 MEMBERS_LIMIT: Final = 100_000
 # Of a central directory, at about 100 bytes a member.
 _READ_LIMIT: Final = 16 * 1024 * 1024
 _LOCAL = struct.Struct("<26x2H")
 
 _UNREADABLE: Final = "a zip archive that cannot be looked through"
-
-
-def is_zip(head: bytes) -> bool:
-    """By its start, as torch and NumPy tell; what stands behind something else, they do not open."""
-    return head.startswith(_MAGIC)
 
 
 def reason_in_archive(file: ReadableFile) -> str:

@@ -112,6 +112,8 @@ END64: Final = Struct("<4sQ2H2I4Q")
 
 
 class Extra(NamedTuple):
+    """An extra field (APPNOTE 4.5): `kind` is its Header ID."""
+
     kind: int
     content: bytes
 

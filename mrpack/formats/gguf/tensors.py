@@ -23,7 +23,7 @@ _FIELDS = tuple(Struct(f"<{count}QIQ") for count in range(DIMENSIONS_LIMIT + 1))
 
 
 def read_tensors(cursor: Cursor, count: int) -> tuple[Tensor, ...]:
-    """In the order of the file; where they lie is still to be checked."""
+    """In the order of the file; where they lie is still to be checked. Raises InvalidArtifact."""
     tensors: dict[str, Tensor] = {}
     for number in range(count):
         tensor = _read_tensor(cursor, number)
@@ -34,7 +34,11 @@ def read_tensors(cursor: Cursor, count: int) -> tuple[Tensor, ...]:
 
 
 def check_layout(cursor: Cursor, tensors: Sequence[Tensor], alignment: int, data_offset: int) -> None:
-    """Tensors lie one behind the other, aligned, inside the file; llama.cpp asks for the same."""
+    """Tensors lie one behind the other, aligned, inside the file; llama.cpp asks for the same.
+
+    `alignment` and `data_offset` in bytes; offsets of tensors count from `data_offset` (GGUF specification,
+    "File Structure"). Raises InvalidArtifact.
+    """
     expected = 0
     for tensor in tensors:
         what = f"tensor {tensor.name!r}"

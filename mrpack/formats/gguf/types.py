@@ -11,6 +11,8 @@ from typing import Final
 
 
 class ValueType(IntEnum):
+    """Types of metadata values, by the numbers of the GGUF specification (`gguf_metadata_value_type`)."""
+
     UINT8 = 0
     INT8 = 1
     UINT16 = 2

@@ -22,7 +22,7 @@ _U64 = Struct("<Q")
 
 
 def read_values(cursor: Cursor, count: int) -> dict[str, Value]:
-    """In the order of the file."""
+    """Metadata in the order of the file. Raises InvalidArtifact: cut, malformed, or a key occurs twice."""
     values: dict[str, Value] = {}
     for number in range(count):
         key = cursor.name(KEY_LIMIT, f"key {number + 1}")
@@ -40,6 +40,7 @@ def read_values(cursor: Cursor, count: int) -> dict[str, Value]:
 
 
 def find_alignment(cursor: Cursor, values: dict[str, Value]) -> int:
+    """In bytes. Raises InvalidArtifact when it is no power of two, or above ALIGNMENT_LIMIT."""
     alignment = values.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= ALIGNMENT_LIMIT or alignment.bit_count() != 1:
         raise cursor.error(f"general.alignment: {alignment} is not a power of two up to {ALIGNMENT_LIMIT}")

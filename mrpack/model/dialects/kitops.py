@@ -12,7 +12,6 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.fields import object_at, objects_at, text_at
 from mrpack.model.filepath import check_path
 from mrpack.model.layer import ArtifactArchive, LayerRole, Packing
-from mrpack.model.overrides import from_kitops_parameters
 from mrpack.model.roles import format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT, decode_object
@@ -42,6 +41,8 @@ class KitOpsDialect:
 
     def read(self, manifest: Manifest, config: bytes) -> ModelArtifact:
         """Raises Unsupported for a kit whose model is another kit."""
+        from mrpack.model.overrides import from_kitops_parameters  # noqa: PLC0415  # no other dialect has some
+
         kitfile = decode_object(config, "config", limit=CONFIG_LIMIT)
         model = object_at(kitfile, "model", "config")
         paths = {Digest.parse(entry["digest"]): _path(entry) for entry in _entries(kitfile)}

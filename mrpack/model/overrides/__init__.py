@@ -2,7 +2,6 @@
 
 from mrpack.model.overrides.document import (
     OVERRIDES_LIMIT,
-    OVERRIDES_PATH,
     Overrides,
     check_settings,
     encode_overrides,
@@ -21,6 +20,7 @@ from mrpack.model.overrides.merge import Effective, EngineView, Origin, Sourced,
 from mrpack.model.overrides.settings import Setting
 from mrpack.model.overrides.sources import Carried, SettingsSource, find_settings_source, read_carried
 from mrpack.model.overrides.table import BY_KEY, SETTINGS, json_schema, markdown
+from mrpack.model.roles import OVERRIDES_PATH
 
 __all__ = [
     "BY_KEY",

@@ -9,10 +9,9 @@ from typing import Any, Final, Self
 from mrpack.errors import InvalidArtifact, UsageError
 from mrpack.model.overrides.table import BY_KEY, GROUPS, nearest_key
 from mrpack.model.overrides.vllm import spread_hf_overrides
+from mrpack.model.roles import OVERRIDES_PATH
 from mrpack.oci.encoding import decode_object, encode
 
-# The name of the layer that carries it.
-OVERRIDES_PATH: Final = "mrpack.json"
 # A document with every key, and some texts for the model, has a few KiB.
 OVERRIDES_LIMIT: Final = 64 * 1024
 

@@ -15,6 +15,8 @@ Schema = dict[str, Any]
 
 
 class Kind(Protocol):
+    """What values a setting has: the one rule behind the command line, documents and the JSON schema."""
+
     @property
     def words(self) -> str:
         """The values that are taken, for people."""

@@ -71,6 +71,12 @@ LLAMACPP: Final = (
     _row("reasoning", Choice(("on", "off", "auto")), "let the model think before it answers"),
     _row("reasoning_format", Choice(("none", "auto", "deepseek", "deepseek-legacy")), "where thoughts go"),
     _row("reasoning_budget", Whole(-1), "for thinking; -1: no limit", "tokens"),
+    Setting(
+        "llamacpp.lora_scale",
+        Real(-100, 100),
+        "how much the model's LoRA adapters count; 1 when it is not set",
+        source="llama-server `--lora-scaled`",
+    ),
     _row("image_min_tokens", Whole(1), "fewest for an image", "tokens"),
     _row("image_max_tokens", Whole(1), "most for an image", "tokens"),
 )

@@ -84,7 +84,7 @@ class Carried:
 
 def read_carried(
     files: Iterable[ArtifactFile],
-    own: Imported,
+    own: Imported | None,
     read: Callable[[ArtifactFile, int], bytes],
     origins: Collection[Origin] = tuple(Origin),
 ) -> Carried:
@@ -93,7 +93,7 @@ def read_carried(
     `own` is what its config has in another tool's words. `read` gives the content of a file of at most so
     many bytes. Raises InvalidArtifact, and what `read` does.
     """
-    found = [(Origin.OTHER_TOOL, "its config", own)]
+    found = [(Origin.OTHER_TOOL, "its config", own)] if own else []
     for file in files:
         source = find_settings_source(file)
         if unsaid := _NO_SETTING.get(file.descriptor.media_type):

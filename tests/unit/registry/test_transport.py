@@ -96,7 +96,9 @@ def test_certificate_files_that_are_none_are_named(tmp_path: Path, registry: Fak
     (tmp_path / "garbage.pem").write_text("garbage")
     for name, error in (("garbage.pem", UsageError), ("absent.pem", NotFound)):
         with RegistrySession(replace(SETTINGS, ca_file=tmp_path / name)) as session:
-            assert isinstance(failure(lambda s=session: s.check(registry.address)), error)
+            caught = failure(lambda s=session: s.check(registry.address))
+        assert isinstance(caught, error)
+        assert str(tmp_path / name) in str(caught)
 
 
 def test_tls_goes_through_a_tunnel(authority: Authority, proxy: ForwardProxy) -> None:

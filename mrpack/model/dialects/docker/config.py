@@ -87,7 +87,12 @@ def _context_size(inner: Mapping[str, Any]) -> int | None:
 
 
 def write_config(config: ModelConfig, digests: Sequence[Digest]) -> bytes:
-    """The keys in the order of Docker Model Runner, empty ones left out; then those we do not know."""
+    """The keys in the order of Docker Model Runner, empty ones left out; then those we do not know.
+
+    Raises:
+        Unsupported: metadata of a format for which its config has no key.
+        InvalidArtifact: `created` is no RFC 3339 time.
+    """
     inner: dict[str, Any] = {key: getattr(config, key) for key in _LABELS if getattr(config, key)}
     if config.metadata:
         key = _METADATA_KEYS.get(config.format)

@@ -62,6 +62,7 @@ def read_config(raw: bytes) -> ModelConfig:
 
 
 def write_config(config: ModelConfig, digests: Sequence[Digest]) -> bytes:
+    """As the model-spec of CNCF ModelPack has it; keys that we do not know stay where they were."""
     descriptor = {
         "createdAt": config.created,
         "family": config.architecture,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,37 +15,11 @@ from mrpack.oci.manifest import Index
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 from tests.fakes.api_client import ApiClient, describe
+from tests.waiting import until
 
+Files = Callable[[], list[Path]]
 CONTENT = bytes(range(256)) * 4096
 DIGEST = describe(CONTENT).digest
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
-
-
-@pytest.fixture
-def layout(store: Store) -> OciLayout:
-    return store.layout
-
-
-@pytest.fixture
-def api(layout: OciLayout) -> Iterator[ApiClient]:
-    with serving(layout, writable=True) as address:
-        yield ApiClient(address)
-
-
-def ingested(layout: OciLayout) -> list[Path]:
-    folder = layout.blobs.ingest_folder
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.01)
 
 
 # Deletions.
@@ -196,22 +169,22 @@ def test_gc_waits_for_a_push_that_is_under_way(layout: OciLayout, store: Store) 
     assert store.collect().digests == (DIGEST,)
 
 
-def test_unfinished_uploads_are_gone_with_the_server(layout: OciLayout) -> None:
+def test_unfinished_uploads_are_gone_with_the_server(layout: OciLayout, ingested: Files) -> None:
     with serving(layout, writable=True) as address:
         api = ApiClient(address)
         api("PATCH", api.start("m"), CONTENT)
-        assert len(ingested(layout)) == 1
-    assert ingested(layout) == []
+        assert len(ingested()) == 1
+    assert ingested() == []
 
 
-def test_a_request_under_way_ends_when_the_server_stops(layout: OciLayout) -> None:
+def test_a_request_under_way_ends_when_the_server_stops(layout: OciLayout, ingested: Files) -> None:
     with serving(layout, writable=True, limits=Limits(grace_s=0.1)) as address:
         api = ApiClient(address)
         session = api.start("m")
         sock = socket.create_connection(api.endpoint)
         sock.sendall(f"PATCH {session} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx".encode())
-        eventually(lambda: len(ingested(layout)) == 1 and ingested(layout)[0].stat().st_size == 1)
+        until(lambda: len(ingested()) == 1 and ingested()[0].stat().st_size == 1)
     with sock:
         assert sock.recv(100) == b""
-    assert ingested(layout) == []
+    assert ingested() == []
     assert [thread for thread in threading.enumerate() if thread.name.startswith("registry")] == []

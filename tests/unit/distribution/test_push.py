@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,54 +20,28 @@ from mrpack.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 from tests.fakes.api_client import CONFIG, ApiClient, describe
+from tests.waiting import until
 
+Files = Callable[[], list[Path]]
 CONTENT = bytes(range(256)) * 4096
 DIGEST = describe(CONTENT).digest
 OTHER = describe(b"other").digest
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
-
-
-@pytest.fixture
-def layout(store: Store) -> OciLayout:
-    return store.layout
-
-
-@pytest.fixture
-def api(layout: OciLayout) -> Iterator[ApiClient]:
-    with serving(layout, writable=True) as address:
-        yield ApiClient(address)
 
 
 def visible(layout: OciLayout) -> set[Digest]:
     return {digest for digest, _ in layout.blobs.digests()}
 
 
-def ingested(layout: OciLayout) -> list[Path]:
-    folder = layout.blobs.ingest_folder
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.01)
-
-
 # Blobs in one request.
 
 
-def test_a_blob_in_one_post(api: ApiClient, layout: OciLayout) -> None:
+def test_a_blob_in_one_post(api: ApiClient, layout: OciLayout, ingested: Files) -> None:
     answer = api("POST", f"/v2/team/m/blobs/uploads/?digest={DIGEST}", CONTENT)
     assert answer.status == 201
     assert answer.headers["location"] == f"/v2/team/m/blobs/{DIGEST}"
     assert answer.headers["docker-content-digest"] == str(DIGEST)
     assert api("GET", answer.headers["location"]).body == CONTENT
-    assert ingested(layout) == []
+    assert ingested() == []
 
 
 @pytest.mark.parametrize("body", [CONTENT, [CONTENT[:1000], CONTENT[1000:]]], ids=["length", "chunked"])
@@ -90,7 +63,7 @@ def test_small_blobs_and_the_other_algorithm(api: ApiClient, content: bytes, alg
 
 @pytest.mark.parametrize("sent", [CONTENT[:-1], CONTENT + b"x", b"", b"x" + CONTENT[1:]])
 def test_other_bytes_than_the_digest_are_refused_and_leave_nothing(
-    api: ApiClient, layout: OciLayout, sent: bytes
+    api: ApiClient, layout: OciLayout, sent: bytes, ingested: Files
 ) -> None:
     session = api.start("m")
     for method, path in (
@@ -100,7 +73,7 @@ def test_other_bytes_than_the_digest_are_refused_and_leave_nothing(
         answer = api(method, path, sent)
         assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
     assert visible(layout) == set()
-    assert ingested(layout) == []
+    assert ingested() == []
     assert api("GET", session).code == "BLOB_UPLOAD_UNKNOWN"
 
 
@@ -173,12 +146,12 @@ def test_status_of_an_upload(api: ApiClient) -> None:
     assert answer.headers["location"] == session
 
 
-def test_a_cancelled_upload_is_gone(api: ApiClient, layout: OciLayout) -> None:
+def test_a_cancelled_upload_is_gone(api: ApiClient, layout: OciLayout, ingested: Files) -> None:
     session = api.start("m")
     api("PATCH", session, b"x")
-    assert len(ingested(layout)) == 1
+    assert len(ingested()) == 1
     assert api("DELETE", session).status == 204
-    assert ingested(layout) == []
+    assert ingested() == []
     for method in ("GET", "PATCH", "PUT", "DELETE"):
         answer = api(method, f"{session}?digest={DIGEST}")
         assert (answer.status, answer.code) == (404, "BLOB_UPLOAD_UNKNOWN")
@@ -194,19 +167,21 @@ def test_what_came_before_a_cut_is_kept_and_gone_on_with(api: ApiClient) -> None
     head = f"PATCH {session} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode()
     with socket.create_connection(api.endpoint) as sock:
         sock.sendall(head + CONTENT[:70_000])
-    eventually(lambda: api("GET", session).headers["range"] == "0-69999")
+    until(lambda: api("GET", session).headers["range"] == "0-69999")
     rest = {"Content-Range": f"70000-{len(CONTENT) - 1}"}
     assert api("PATCH", session, CONTENT[70_000:], rest).status == 202
     assert api("PUT", f"{session}?digest={DIGEST}").status == 201
 
 
-def test_a_cut_upload_in_one_request_leaves_nothing(api: ApiClient, layout: OciLayout) -> None:
+def test_a_cut_upload_in_one_request_leaves_nothing(
+    api: ApiClient, layout: OciLayout, ingested: Files
+) -> None:
     start = f"POST /v2/m/blobs/uploads/?digest={DIGEST} HTTP/1.1\r\n"
     head = f"{start}Host: localhost\r\nContent-Length: 5000\r\n\r\n"
     with socket.create_connection(api.endpoint) as sock:
         sock.sendall(head.encode() + b"x" * 100)
-        eventually(lambda: len(ingested(layout)) == 1)
-    eventually(lambda: ingested(layout) == [])
+        until(lambda: len(ingested()) == 1)
+    until(lambda: ingested() == [])
 
 
 def test_two_requests_do_not_write_to_one_upload_at_once(api: ApiClient) -> None:
@@ -214,7 +189,7 @@ def test_two_requests_do_not_write_to_one_upload_at_once(api: ApiClient) -> None
     head = f"PATCH {session} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n".encode()
     with socket.create_connection(api.endpoint) as sock:
         sock.sendall(head + b"x" * 50)
-        eventually(lambda: api("GET", session).headers["range"] == "0-49")
+        until(lambda: api("GET", session).headers["range"] == "0-49")
         answer = api("PATCH", session, b"y")
         assert (answer.status, answer.code) == (429, "TOOMANYREQUESTS")
         assert int(answer.headers["retry-after"]) > 0
@@ -223,11 +198,11 @@ def test_two_requests_do_not_write_to_one_upload_at_once(api: ApiClient) -> None
     assert api("PATCH", session, b"y").headers["range"] == "0-100"
 
 
-def test_many_clients_push_the_same_blob_at_once(api: ApiClient, layout: OciLayout) -> None:
+def test_many_clients_push_the_same_blob_at_once(api: ApiClient, layout: OciLayout, ingested: Files) -> None:
     with ThreadPoolExecutor(8) as pool:
         blobs = list(pool.map(lambda _: api.push_blob("m", CONTENT), range(16)))
     assert {blob.digest for blob in blobs} == visible(layout) == {DIGEST}
-    assert ingested(layout) == []
+    assert ingested() == []
     assert layout.blobs.path(DIGEST).read_bytes() == CONTENT
 
 

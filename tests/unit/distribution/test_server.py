@@ -7,9 +7,6 @@ import logging
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,20 +17,10 @@ from mrpack.distribution.uploads import BusyError, Uploads
 from mrpack.errors import HostRefused, NotFound, UsageError
 from mrpack.store.layout import OciLayout
 from tests.fakes.api_client import ApiClient
+from tests.waiting import until
 
 GET = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLOSE = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> OciLayout:
-    return OciLayout(tmp_path / "store")
-
-
-@pytest.fixture
-def api(layout: OciLayout) -> Iterator[ApiClient]:
-    with serving(layout, writable=True) as address:
-        yield ApiClient(address)
 
 
 def is_closed_by_peer(sock: socket.socket) -> bool:
@@ -44,13 +31,6 @@ def is_closed_by_peer(sock: socket.socket) -> bool:
         return sock.recv(1, socket.MSG_PEEK) == b""
     except ConnectionError:
         return True
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.01)
 
 
 def test_a_connection_is_used_again_and_requests_may_come_together(api: ApiClient) -> None:
@@ -94,7 +74,7 @@ def test_half_open_idle_and_stalled_connections_are_closed(layout: OciLayout) ->
             sock.sendall(content)
             socks.append(sock)
         assert socks[3].recv(1000).startswith(b"HTTP/1.1 200 ")
-        eventually(lambda: all(is_closed_by_peer(sock) for sock in socks))
+        until(lambda: all(is_closed_by_peer(sock) for sock in socks))
 
 
 def test_a_client_that_stops_reading_is_given_up(layout: OciLayout) -> None:
@@ -231,7 +211,7 @@ def test_requests_are_logged_without_control_characters(
 ) -> None:
     with caplog.at_level(logging.INFO, "mrpack.distribution"):
         api("GET", "/v2/a%1b%5b31m/tags/list")
-        eventually(lambda: bool(caplog.messages))
+        until(lambda: bool(caplog.messages))
     assert " 400 " in caplog.text
     assert caplog.text.replace("\n", "").isprintable()
 
