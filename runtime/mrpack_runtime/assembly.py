@@ -12,7 +12,7 @@ from mrpack_runtime.engines import engines
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.host import HostFacts, HostNow
 from mrpack_runtime.memory import host_limit
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
@@ -30,7 +30,8 @@ class GatewayOptions:
     """What a user may choose for a gateway. `pull`: fetch models that are asked for and missing.
 
     `memory_limit`: bytes of the machine's memory for all engines, None for all that it has; GPUs always count
-    whole. Without `watch_memory` engines are started whatever they are expected to take.
+    whole. Without `watch_memory` engines are started whatever they are expected to take. `log_prompts`: and
+    answers, in the gateway's log.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -40,9 +41,10 @@ class GatewayOptions:
     pull: bool = False
     memory_limit: int | None = None
     watch_memory: bool = True
+    log_prompts: bool = False
 
 
-def build_workshop(workspace: Workspace, host: HostFacts, sandbox: Sandbox | None = None) -> EngineWorkshop:
+def build_workshop(workspace: Workspace, host: HostNow, sandbox: Sandbox | None = None) -> EngineWorkshop:
     """Logs go below the home; `sandbox` wins over the settings."""
     base = run_base()
     sweep_run_folders(base)
@@ -53,7 +55,7 @@ def build_workshop(workspace: Workspace, host: HostFacts, sandbox: Sandbox | Non
 
 def build_resolver(
     workspace: Workspace,
-    host: HostFacts,
+    host: HostNow,
     options: GatewayOptions,
 ) -> Resolver:
     """With the settings that `mrpack configure` keeps."""
@@ -78,13 +80,13 @@ def _limits(host: HostFacts, options: GatewayOptions) -> PoolLimits:
     return replace(options.limits, memory=host_limit(host, options.memory_limit))
 
 
-def build_gateway(workspace: Workspace, host: HostFacts, options: GatewayOptions) -> Gateway:
+def build_gateway(workspace: Workspace, host: HostNow, options: GatewayOptions) -> Gateway:
     """Needs no running event loop; what it gives belongs to the one that uses it first."""
     workshop = build_workshop(workspace, host, options.tuning.sandbox)
     return Gateway(
         library=StoreLibrary(workspace),
         resolver=build_resolver(workspace, host, options),
-        pool=Pool(workshop, _limits(host, options)),
+        pool=Pool(workshop, _limits(host(), options)),
         engines=engines(),
         host=host,
         policy=options.policy,
@@ -92,4 +94,5 @@ def build_gateway(workspace: Workspace, host: HostFacts, options: GatewayOptions
         version=VERSION,
         configured=_configured(workspace),
         shelf=StoreShelf(workspace),
+        log_prompts=options.log_prompts,
     )

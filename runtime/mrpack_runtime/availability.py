@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mrpack_runtime.engine import Engine, Installation
+from mrpack_runtime.engine import Engine, Installation, caveat
 from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import Verdict, preference, verdicts
+from mrpack_runtime.platforms import Verdict, preference, refusal, verdicts
 from mrpack_runtime.runners.folders import EngineFolders, Record
 
 
@@ -18,9 +18,9 @@ def availability(engines: Mapping[str, Engine], host: HostFacts) -> dict[str, st
     for name, engine in engines.items():
         found = engine.installations(host)
         words[name] = (
-            f"Available: {found[0].launcher} {found[0].version}"
+            f"Available: {found[0].launcher} {found[0].version}{caveat(engine)}"
             if found
-            else f"Not Installed: {engine.install_hint}"
+            else f"Not Installed: {engine.install_hint}{caveat(engine)}"
         )
     return words
 
@@ -34,6 +34,7 @@ class EngineState:
     installations: tuple[Installation, ...]
     verdicts: tuple[Verdict, ...]
     install_hint: str
+    caveat: str
     record: Record | None
 
     @property
@@ -50,10 +51,10 @@ class EngineState:
     @property
     def what(self) -> str:
         if not self.installations:
-            return self.install_hint if self.can_run else ""
+            return f"{self.install_hint}{self.caveat}" if self.can_run else ""
         first = self.installations[0]
         made_for = f", for {self.record.accelerator}" if self._is_of_record(first) and self.record else ""
-        return f"{first.launcher} {first.version}{made_for}"
+        return f"{first.launcher} {first.version}{made_for}{self.caveat}"
 
     def _is_of_record(self, installation: Installation) -> bool:
         return self.record is not None and f".{self.record.engine}-" in installation.where
@@ -68,7 +69,7 @@ class EngineState:
         possible = [verdict.row.accelerator for verdict in self.verdicts if verdict.possible]
         if possible:
             return ", ".join(possible)
-        return "; ".join(f"{verdict.row.accelerator}: {verdict.reason}" for verdict in self.verdicts)
+        return refusal(self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -78,6 +79,7 @@ class EngineState:
             "installations": [asdict(installation) for installation in self.installations],
             "environment": asdict(self.record) if self.record else None,
             "install": self.install_hint,
+            "tested": not self.caveat,
             "platforms": [
                 {
                     "accelerator": verdict.row.accelerator,
@@ -101,6 +103,7 @@ def survey(engines: Mapping[str, Engine], host: HostFacts, folders: EngineFolder
             installations=engine.installations(host),
             verdicts=verdicts(engine.name, host),
             install_hint=engine.install_hint,
+            caveat=caveat(engine),
             record=folders.record(engine.name),
         )
         for engine in sorted(engines.values(), key=lambda engine: (preference(engine.name), engine.name))

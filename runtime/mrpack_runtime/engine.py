@@ -142,6 +142,28 @@ class Installation:
     where: str
 
 
+def find_installation(host: HostFacts, *packages: str) -> Installation | None:
+    """In the first Python that has all of `packages`; the launcher is called as the first of them."""
+    for python, distribution in host.pythons_with(*packages):
+        return Installation(launcher=packages[0], version=distribution.version, where=str(python.executable))
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """What an engine is to be started for, and with.
+
+    `installation` is one of the engine's own; `run_folder` is private (0700), short enough for a socket path.
+    """
+
+    installation: Installation
+    bundle: ModelBundle
+    settings: EngineSettings
+    host: HostFacts
+    run_folder: Path
+    free_port: Callable[[], int]
+
+
 class Engine(Protocol):
     """An engine's declaration: one value a file in `engines/`, listed as entry point `mrpack.engines`."""
 
@@ -161,17 +183,8 @@ class Engine(Protocol):
         """Why this host or engine cannot run this model, in words for the user; None when it can."""
         ...
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
-        """The process to start. `run_folder` is private (0700), short enough for a socket path.
+    def launch(self, request: LaunchRequest) -> Launch:
+        """The process to start.
 
         Raises:
             Unsupported: a setting or an operation that this engine does not have.
@@ -213,7 +226,33 @@ class KnowsMedia(Protocol):
 
 
 @runtime_checkable
+class KnowsTools(Protocol):
+    """An engine that would overlook that a model has to call a function."""
+
+    def tool_refusal(self, installation: Installation, bundle: ModelBundle) -> str | None:
+        """Why no request can insist on a call, in words for the user; None when it can.
+
+        Raises InvalidArtifact: the model's files are malformed.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainsErrors(Protocol):
+    """An engine that answers some requests with another status than their fault deserves."""
+
+    def explained(self, status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Of an answer with an error: its status and error, in OpenAI's shape, as clients are to see them."""
+        ...
+
+
+@runtime_checkable
 class Untested(Protocol):
     """An engine that was written from its documentation: taken when no other can run a model."""
 
     untested: bool
+
+
+def caveat(engine: Engine) -> str:
+    """What users have to know, to stand behind whatever is said of the engine; most have none."""
+    return ", not tested by us" if isinstance(engine, Untested) and engine.untested else ""

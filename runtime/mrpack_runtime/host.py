@@ -6,8 +6,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from mrpack_runtime import accelerators, machine
 from mrpack_runtime.accelerators import Gpu
 
-__all__ = ["Gpu", "HostFacts", "PythonEnvironment", "probe_host"]
+__all__ = ["Gpu", "HostFacts", "HostNow", "PythonEnvironment", "probe_host", "with_engine_environments"]
 
 # All that an engine sees of our environment. No tokens, no proxies, no PYTHON*, and nothing that engines read
 # as configuration (llama_cpp.server takes MODEL, HOST, PORT, N_CTX and many more from the environment).
@@ -49,10 +49,11 @@ _SYSTEMS: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 
 @dataclass(frozen=True, slots=True)
 class PythonEnvironment:
-    """A Python that may hold an engine: ours, or a virtual environment made for one engine."""
+    """A Python that may hold an engine: a virtual environment made for one engine, or `ours`."""
 
     executable: Path
     site_packages: tuple[Path, ...]
+    ours: bool = False
 
     def find_distribution(self, name: str) -> Distribution | None:
         """Reads package metadata only; nothing is imported."""
@@ -66,9 +67,10 @@ class HostFacts:
 
     `cpu_count`: logical processors that we may use (affinity and cgroup quota count); `physical_cores` the
     same without hyper-threads. `programs` are paths that the user configured: they win over `search_path`
-    (PATH). `environment` holds only what an engine may see. `cpu_features`: avx2, avx512, amx, neon, …;
-    `glibc`: None with another C library; `libraries`: of those that engines need and do not bring
-    (machine.py); `vulkan_drivers`: for hardware; `idle_cards`: vendors of cards without a driver.
+    (PATH). `pythons`: those made for engines come before ours. `environment` holds only what an engine may
+    see. `cpu_features`: avx2, avx512, amx, neon, …; `glibc`: None with another C library; `libraries`: of
+    those that engines need and do not bring (machine.py); `vulkan_drivers`: for hardware; `idle_cards`:
+    vendors of cards without a driver.
     """
 
     os: str
@@ -91,10 +93,21 @@ class HostFacts:
     def gpus_of(self, api: str) -> tuple[Gpu, ...]:
         return tuple(gpu for gpu in self.gpus if gpu.api == api)
 
+    def pythons_with(self, *packages: str) -> Iterator[tuple[PythonEnvironment, Distribution]]:
+        """Those that have all of `packages`, each with the distribution of the first of them."""
+        for python in self.pythons:
+            found = [python.find_distribution(package) for package in packages]
+            if all(found) and found[0]:
+                yield python, found[0]
+
     def find_program(self, name: str) -> Path | None:
         """The executable on PATH; a configured one is in `programs`."""
         found = shutil.which(name, path=os.pathsep.join(str(folder) for folder in self.search_path))
         return Path(found) if found else None
+
+
+# The facts as they are now: engines may be installed while we run. Takes microseconds, from any thread.
+HostNow = Callable[[], HostFacts]
 
 
 def probe_host(
@@ -124,7 +137,7 @@ def probe_host(
         memory=memory,
         programs=dict(programs or {}),
         search_path=_folders(path),
-        pythons=(_own_python(), *_engine_pythons(engine_environments)),
+        pythons=(*_engine_pythons(engine_environments), _own_python()),
         environment={name: value for name, value in environment.items() if name in _ENGINE_VARIABLES},
         gpus=accelerators.find_gpus(root, system, arch, memory, Path(smi) if smi else None),
         cpu_features=machine.cpu_features(root, system, arch),
@@ -136,12 +149,18 @@ def probe_host(
     )
 
 
+def with_engine_environments(host: HostFacts, folders: Iterable[Path]) -> HostFacts:
+    """The same machine, with these virtual environments made for engines in place of those it had."""
+    ours = (python for python in host.pythons if python.ours)
+    return replace(host, pythons=(*_engine_pythons(folders), *ours))
+
+
 def _folders(path: str) -> tuple[Path, ...]:
     return tuple(Path(part) for part in path.split(os.pathsep) if part)
 
 
 def _own_python() -> PythonEnvironment:
-    return PythonEnvironment(Path(sys.executable), _folders(os.pathsep.join(sys.path)))
+    return PythonEnvironment(Path(sys.executable), _folders(os.pathsep.join(sys.path)), ours=True)
 
 
 def _engine_pythons(folders: Iterable[Path]) -> Iterable[PythonEnvironment]:

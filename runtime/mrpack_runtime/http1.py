@@ -183,7 +183,9 @@ class ResponseReader:
             raise BrokenAnswer("the engine sent an endless trailer")
 
 
+@lru_cache(maxsize=64)
 def _parse_head(content: bytes) -> ResponseHead:
+    """All streams of an engine begin in the same words."""
     first, *lines = content.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(first)
     if status is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -182,6 +182,13 @@ def verdicts(engine: str, host: HostFacts) -> tuple[Verdict, ...]:
 def best_verdict(engine: str, host: HostFacts) -> Verdict | None:
     """The best accelerator that works; None when the engine cannot run here or has no row."""
     return next((verdict for verdict in verdicts(engine, host) if verdict.possible), None)
+
+
+def refusal(found: Sequence[Verdict]) -> str:
+    """Why none of them works; which accelerator a reason is of, where there are several."""
+    if len(found) == 1:
+        return found[0].reason
+    return "; ".join(f"{verdict.row.accelerator}: {verdict.reason}" for verdict in found)
 
 
 def preference(engine: str) -> int:

@@ -140,11 +140,12 @@ class Pool:
             keep_alive_s=want.settings.keep_alive_s,
             pinned=pinned,
         )
-        self._schedule.enter(want.key, self._clock())
+        now = self._clock()
+        self._schedule.enter(want.key, now)
         try:
-            resident = self._schedule.residents.get(want.key)
-            if resident is not None and resident.is_lent:
-                return self._lend(self._use(demand))
+            resident = self._schedule.find_ready(demand, now)
+            if resident is not None:
+                return self._lend(resident)
             return await self._wait_in_line(want, demand)
         except BaseException:
             self._leave()
@@ -233,11 +234,6 @@ class Pool:
         await life.settled.wait()
         if life.error is not None:
             raise life.error.with_traceback(None)
-
-    def _use(self, demand: Demand) -> Resident:
-        decision = self._schedule.decide(demand, self._clock())
-        assert isinstance(decision, Use)  # noqa: S101  # the caller saw that it is ready
-        return decision.resident
 
     def _lend(self, resident: Resident) -> Lease:
         life = self._lives[resident]

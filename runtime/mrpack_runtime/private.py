@@ -16,7 +16,7 @@ from mrpack_runtime.assembly import GatewayOptions, build_gateway
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.engine import UnixEndpoint
 from mrpack_runtime.gateway.app import serving
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.host import HostNow
 from mrpack_runtime.run_folders import make_run_folder, run_base
 
 _START_S: Final = 10.0
@@ -25,7 +25,7 @@ _DRAIN_S: Final = 0.0
 
 
 class _Thread(threading.Thread):
-    def __init__(self, workspace: Workspace, host: HostFacts, options: GatewayOptions, socket: Path) -> None:
+    def __init__(self, workspace: Workspace, host: HostNow, options: GatewayOptions, socket: Path) -> None:
         super().__init__(name="private gateway", daemon=True)
         self._workspace = workspace
         self._host = host
@@ -58,9 +58,7 @@ class _Thread(threading.Thread):
 
 
 @contextmanager
-def private_gateway(
-    workspace: Workspace, host: HostFacts, options: GatewayOptions
-) -> Iterator[GatewayClient]:
+def private_gateway(workspace: Workspace, host: HostNow, options: GatewayOptions) -> Iterator[GatewayClient]:
     """A client of a gateway that nobody else can reach; no engine outlives the block.
 
     Raises:

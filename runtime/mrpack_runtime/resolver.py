@@ -11,7 +11,7 @@ from typing import Final
 
 from mrpack.errors import NotFound, Unsupported
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.host import HostFacts, HostNow
 from mrpack_runtime.library import Library, PullingLibrary
 from mrpack_runtime.memory_needs import estimate
 from mrpack_runtime.scheduling import EngineKey
@@ -34,7 +34,7 @@ class EngineMismatch(Unsupported):
 
 
 class Resolver:
-    """Remembers answers for as long as the library's stamp stays the same. Belongs to one event loop.
+    """Remembers answers for as long as models, settings and engines stay the same. Belongs to one event loop.
 
     `default_engine` is used when a request names none, as `choose_engine` takes it. With `pull`, a model that
     is missing is fetched: once for all who ask, and to the end even if they leave. `configured` are settings
@@ -45,7 +45,7 @@ class Resolver:
         self,
         library: Library,
         engines: Mapping[str, Engine],
-        host: HostFacts,
+        host: HostNow,
         command: CommandSettings,
         *,
         default_engine: str | None = None,
@@ -60,7 +60,7 @@ class Resolver:
         self._command = command
         self._default_engine = default_engine
         self._pull = pull
-        self._stamp: Hashable = None
+        self._stamp: tuple[Hashable, Hashable, HostFacts] | None = None
         self._looked = -math.inf
         self._known: dict[tuple[str, str | None, Operation | None], Want] = {}
         self._pulls: dict[str, asyncio.Task[None]] = {}
@@ -105,8 +105,8 @@ class Resolver:
             self._known.clear()
             self._stamp = stamp
 
-    def _current_stamp(self) -> Hashable:
-        return self._library.stamp(), self._configured.stamp()
+    def _current_stamp(self) -> tuple[Hashable, Hashable, HostFacts]:
+        return self._library.stamp(), self._configured.stamp(), self._host()
 
     def _find(self, name: str, wanted: str | None, operation: Operation | None) -> Want:
         bundle = self._library.find(name)
@@ -121,12 +121,12 @@ class Resolver:
             choice=choice,
             settings=settings,
             key=EngineKey(bundle.digest, choice.engine.name, operation, settings.engine.fingerprint),
-            need=estimate(choice.engine, choice.installation, bundle, settings.engine, self._host),
+            need=estimate(choice.engine, choice.installation, bundle, settings.engine, self._host()),
         )
 
     def _choose(self, bundle: ModelBundle, wanted: str | None) -> EngineChoice:
         try:
-            return choose_engine(bundle.config, self._engines, self._host, wanted)
+            return choose_engine(bundle.config, self._engines, self._host(), wanted)
         except Unsupported as error:
             engine = self._engines.get((wanted or "").partition("/")[0])
             if engine is None or bundle.config.format in engine.formats:

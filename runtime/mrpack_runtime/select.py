@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mrpack.errors import NotFound, Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.engine import Engine, Installation
+from mrpack_runtime.engine import Engine, Installation, caveat
 from mrpack_runtime.host import HostFacts
 
 
@@ -47,9 +47,8 @@ def choose_engine(
             refusals.append(f"{engine.name}: {refusal}")
         elif installations := engine.installations(host):
             best = installations[0]
-            return EngineChoice(
-                engine, best, f"{engine.name} opens {config.format}, and {_describe(best)} was found first"
-            )
+            found = f"{engine.name} opens {config.format}, and {_describe(best)} was found first"
+            return EngineChoice(engine, best, found + caveat(engine))
         else:
             refusals.append(f"{engine.name}: not installed; {engine.install_hint}")
     raise Unsupported(f"no engine here can run this {config.format} model", hint="; ".join(refusals))
@@ -72,7 +71,8 @@ def _take(config: ModelConfig, engines: Mapping[str, Engine], host: HostFacts, w
         raise Unsupported(f"{name} is not installed", hint=engine.install_hint)
     for installation in installations:
         if launcher in {"", installation.launcher}:
-            return EngineChoice(engine, installation, f"{wanted} was asked for; {_describe(installation)}")
+            found = f"{wanted} was asked for; {_describe(installation)}"
+            return EngineChoice(engine, installation, found + caveat(engine))
     raise Unsupported(
         f"{name} is not installed as {launcher}",
         hint=f"found: {', '.join(installation.launcher for installation in installations)}",

@@ -160,10 +160,6 @@ class Upstream:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
 
-    @property
-    def open_connections(self) -> int:
-        return len(self._busy)
-
     async def post(self, path: str, body: bytes, content_type: str = "application/json") -> Connection:
         """Sends a body; returns when the head of the answer is there. Give the connection back to `finish`.
 

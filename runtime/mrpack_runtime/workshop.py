@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mrpack.errors import MrpackError, from_os_error
 from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
-from mrpack_runtime.engine import Launch
+from mrpack_runtime.engine import Launch, LaunchRequest
 from mrpack_runtime.engine_logs import LogName
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.host import HostNow
 from mrpack_runtime.process import EngineProcess, free_port
 from mrpack_runtime.run_folders import make_run_folder, remove_run_folder
 from mrpack_runtime.want import Want
@@ -24,7 +24,7 @@ class EngineWorkshop:
     it can hold engines to, when one is confined.
     """
 
-    host: HostFacts
+    host: HostNow
     run_base: Path
     log_folder: Path
     sandbox: Sandbox = Sandbox.AUTO
@@ -38,7 +38,7 @@ class EngineWorkshop:
         except MrpackError:
             remove_run_folder(folder)
             raise
-        process = EngineProcess(launch, self.host, folder, log_path=self.log_folder / log_name(want))
+        process = EngineProcess(launch, self.host(), folder, log_path=self.log_folder / log_name(want))
         self._folders[process] = folder
         return process
 
@@ -56,15 +56,17 @@ class EngineWorkshop:
     def _launch(self, want: Want, folder: Path) -> Launch:
         settings = want.settings.engine
         launch = want.choice.engine.launch(
-            want.choice.installation,
-            want.bundle,
-            settings,
-            host=self.host,
-            run_folder=folder,
-            free_port=free_port,
+            LaunchRequest(
+                installation=want.choice.installation,
+                bundle=want.bundle,
+                settings=settings,
+                host=self.host(),
+                run_folder=folder,
+                free_port=free_port,
+            )
         )
         launch = replace(launch, ready_timeout_s=settings.ready_timeout_s)
-        return confine(launch, want.bundle, self.host.environment, folder, self.sandbox, self.kernel())
+        return confine(launch, want.bundle, self.host().environment, folder, self.sandbox, self.kernel())
 
     def _make_folder(self) -> Path:
         try:

@@ -1,8 +1,11 @@
-"""A virtual environment with `llama-cpp-python[server]`, compiled here, for tests of that launcher.
+"""A virtual environment with `llama-cpp-python[server]`, compiled here, and llama.cpp's own programs.
+
+For tests of that launcher, and of `llama-server` and `llama-quantize`: the package's source has these, too,
+and one compilation makes all.
 
     python tests/fakes/llama_cpp_python.py [FOLDER]
 
-FOLDER: `MRPACK_TEST_LLAMA_CPP_PYTHON`, else one in the temporary folder. About 500 CPU seconds the first time
+FOLDER: `MRPACK_TEST_LLAMA_CPP_PYTHON`, else one in the temporary folder. About 900 CPU seconds the first time
 on a machine; pip keeps the wheel, so that later ones take seconds. Needs a C++ compiler and a package index.
 """
 
@@ -16,10 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-REQUIREMENT = "llama-cpp-python[server]==0.3.36"
-# Neither the command line programs' library nor anything else that the Python package does not use. Its build
-# forces LLAMA_BUILD_COMMON on; an ordinary variable set by an included file wins over that.
-_INCLUDE = "set(LLAMA_BUILD_COMMON OFF)\n"
+VERSION = "0.3.36"
+REQUIREMENT = f"llama-cpp-python[server]=={VERSION}"
+_TOOLS = Path(__file__).with_name("llama_tools.cmake")
 
 
 def ensure_environment(folder: Path | None = None) -> Path:
@@ -28,14 +30,32 @@ def ensure_environment(folder: Path | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _works(folder / "bin" / "python"):
+        if not _works(folder):
             _build(folder)
+        if not _works(folder):  # pip had kept a wheel that was built without the programs
+            pip = [folder / "bin" / "python", "-m", "pip"]
+            subprocess.run([*pip, "cache", "remove", f"llama_cpp_python-{VERSION}*"], check=True)
+            _build(folder)
+            if not _works(folder):
+                raise SystemExit(f"{REQUIREMENT} was built in {folder}, and its programs do not start")
     return folder
 
 
-def _works(python: Path) -> bool:
-    command = [python, "-c", "import llama_cpp.server.app"]
-    return python.exists() and subprocess.run(command, check=False, capture_output=True).returncode == 0
+def programs(folder: Path) -> Path:
+    """Where `llama-server` and `llama-quantize` are in such an environment; the folder may be missing."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return folder / "lib" / version / "site-packages" / "bin"
+
+
+def _works(folder: Path) -> bool:
+    commands = (
+        [folder / "bin" / "python", "-c", "import llama_cpp.server.app"],
+        [programs(folder) / "llama-server", "--version"],
+    )
+    return all(
+        command[0].exists() and subprocess.run(command, check=False, capture_output=True).returncode == 0
+        for command in commands
+    )
 
 
 def default_folder() -> Path:
@@ -47,11 +67,9 @@ def default_folder() -> Path:
 
 def _build(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    include = folder / "without-common.cmake"
-    include.write_text(_INCLUDE)
     environment = {
         **os.environ,
-        "CMAKE_ARGS": f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}",
+        "CMAKE_ARGS": f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={_TOOLS}",
         "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
     }
     subprocess.run(

@@ -180,6 +180,22 @@ def write_mmproj(folder: Path) -> Path:
     return path
 
 
+def write_importance(folder: Path) -> Path:
+    """An importance matrix for `write_markov(dtype="Q4_K_M")`, to which every column matters the same."""
+    path = folder / "imatrix.gguf"
+    writer = gguf.GGUFWriter(path, "")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["words"])
+    writer.add_uint32("imatrix.chunk_count", 1)
+    writer.add_uint32("imatrix.chunk_size", CONTEXT_LENGTH)
+    blocks = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    for name in (*(f"blk.0.{block}" for block in blocks), "token_embd", "output"):
+        writer.add_tensor(f"{name}.weight.in_sum2", np.ones((1, 256), np.float32))
+        writer.add_tensor(f"{name}.weight.counts", np.ones((1, 1), np.float32))
+    _finish(writer)
+    return path
+
+
 def write_big_vocabulary(path: Path, tokens: int) -> Path:
     """A header with as long a vocabulary as wanted (tokens, scores, types, merges) and one small tensor."""
     texts = b"".join(struct.pack("<Q", 10) + b"tok%07d" % number for number in range(tokens))

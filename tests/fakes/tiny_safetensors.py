@@ -244,6 +244,19 @@ def write_stable_diffusion(folder: Path) -> Path:
     )
 
 
+# What is said of the pipeline of `write_flux`.
+FLUX_COMPONENTS = {
+    "pipeline": "FluxPipeline",
+    "component.scheduler": "diffusers.FlowMatchEulerDiscreteScheduler",
+    "component.text_encoder": "transformers.CLIPTextModel",
+    "component.text_encoder_2": "transformers.T5EncoderModel",
+    "component.tokenizer": "transformers.CLIPTokenizer",
+    "component.tokenizer_2": "transformers.T5TokenizerFast",
+    "component.transformer": "diffusers.FluxTransformer2DModel",
+    "component.vae": "diffusers.AutoencoderKL",
+}
+
+
 def write_flux(folder: Path) -> Path:
     """A FluxPipeline with two text encoders, the second in shards; skeleton as that of Stable Diffusion."""
     t5 = {f"encoder.block.{number}.weight": Content("BF16", (16, 16)) for number in range(4)}

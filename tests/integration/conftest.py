@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import bcrypt
 import pytest
@@ -37,6 +38,12 @@ class Registry:
 
     def anonymous(self) -> RegistrySession:
         return RegistrySession(self.settings)
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """The file that exists once code of a model has run."""
+    return tmp_path / "canary"
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,14 @@ from mrpack.digest import Digest
 from mrpack.errors import EngineFailed, MrpackError
 from mrpack.formats.gguf import survey
 from mrpack_runtime.confinement import Sandbox, confine, probe_kernel
-from mrpack_runtime.engine import EngineSettings, ModelBundle, UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, LaunchRequest, ModelBundle, UnixEndpoint
 from mrpack_runtime.engines import engines, llamacpp
 from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from mrpack_runtime.quirks import QUIRKS
 from mrpack_runtime.select import choose_engine
 from tests.demands import demand
-from tests.fakes.llama_cpp_python import ensure_environment
+from tests.fakes.llama_cpp_python import ensure_environment, programs
 
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Who are you?"}]}
@@ -68,7 +68,11 @@ class Client:
         ) as response:
             if response.content_type != "text/event-stream":
                 status, answer = response.status, await response.json()
-                return Answer(*(exchange.answer(status, answer) if exchange else (status, answer)))
+                if exchange:
+                    status, answer = exchange.answer(status, answer)
+                if status >= 400:
+                    status, answer["error"] = llamacpp.ENGINE.explained(status, answer["error"])
+                return Answer(status, answer)
             events: list[Any] = []
             async for line in response.content:
                 if line.startswith(b"data: [DONE]"):
@@ -90,12 +94,14 @@ class Setup:
     def process(self, bundle: ModelBundle, settings: EngineSettings | None = None) -> EngineProcess:
         choice = choose_engine(bundle.config, engines(), self.host, f"llama.cpp/{self.launcher}")
         launch = choice.engine.launch(
-            choice.installation,
-            bundle,
-            settings or EngineSettings(threads=1),
-            host=self.host,
-            run_folder=self.run_folder,
-            free_port=free_port,
+            LaunchRequest(
+                installation=choice.installation,
+                bundle=bundle,
+                settings=settings or EngineSettings(threads=1),
+                host=self.host,
+                run_folder=self.run_folder,
+                free_port=free_port,
+            )
         )
         confined = confine(
             launch, bundle, self.host.environment, self.run_folder, Sandbox.AUTO, probe_kernel()
@@ -128,26 +134,39 @@ async def ready(process: EngineProcess) -> None:
         raise
 
 
-def _probe(environments: Sequence[Path] = ()) -> HostFacts:
-    """`MRPACK_TEST_LLAMA_SERVER` names a llama-server that is not on PATH."""
-    programs = {"llama-server": Path(path)} if (path := os.environ.get("MRPACK_TEST_LLAMA_SERVER")) else {}
-    return probe_host({"PATH": os.environ["PATH"]}, programs=programs, engine_environments=environments)
+def _probe(environments: Sequence[Path] = (), program: Path | None = None) -> HostFacts:
+    configured = {"llama-server": program} if program else {}
+    return probe_host({"PATH": os.environ["PATH"]}, programs=configured, engine_environments=environments)
+
+
+def native_server() -> Path:
+    """`MRPACK_TEST_LLAMA_SERVER`, else the one that was compiled with llama-cpp-python."""
+    if path := os.environ.get("MRPACK_TEST_LLAMA_SERVER"):
+        return Path(path)
+    return programs(ensure_environment()) / "llama-server"
 
 
 def _found(host: HostFacts) -> set[str]:
     return {installation.launcher for installation in llamacpp.ENGINE.installations(host)}
 
 
-# Nothing installs a llama-server for us: it is tried where there is one. The other two always are.
+# Nothing installs the wheel for us: it is tried where it is. The other three always are.
 LAUNCHERS = (
-    *sorted(_found(_probe()) & {"native", "wheel"}),
+    *sorted(_found(_probe()) & {"wheel"}),
     "xllamacpp",
+    pytest.param("native", marks=pytest.mark.slow),
     pytest.param("llama-cpp-python", marks=pytest.mark.slow),
 )
 
 
 def make_setup(launcher: str, run_folder: Path) -> Setup:
-    host = _probe([ensure_environment()] if launcher == "llama-cpp-python" else [])
+    match launcher:
+        case "native":
+            host = _probe(program=native_server())
+        case "llama-cpp-python":
+            host = _probe([ensure_environment()])
+        case _:
+            host = _probe()
     demand("" if launcher in _found(host) else f"llama.cpp is not installed as {launcher}")
     return Setup(launcher, host, run_folder)
 

@@ -19,7 +19,7 @@ from mrpack_runtime.engines import engines
 from tests.demands import demand
 from tests.fakes.gateway import HOST, Running, gateway
 from tests.fakes.public_models import SMOLLM2, public_model
-from tests.fakes.tiny_gguf import ANSWER, write_markov
+from tests.fakes.tiny_gguf import ANSWER, write_markov, write_tool_caller
 
 pytestmark = pytest.mark.engine
 
@@ -52,14 +52,43 @@ def test_anthropic_client(short_folder: Path) -> None:
             usage = message.usage
             assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
             async with client.messages.stream(model="tiny", max_tokens=4, messages=QUESTION) as stream:
-                text = "".join([piece async for piece in stream.text_stream])
+                events = [event async for event in stream]
                 final = await stream.get_final_message()
+            begun = events[0].message.usage
+            assert begun.input_tokens + (begun.cache_read_input_tokens or 0) == counted.input_tokens
+            text = "".join(event.text for event in events if event.type == "text")
             assert ANSWER.strip().startswith(text.strip())
             assert (final.stop_reason, final.usage.output_tokens) == ("max_tokens", 4)
             with pytest.raises(anthropic.BadRequestError):
                 await client.messages.create(
                     model="tiny", max_tokens=4, messages=[{"role": "user", "content": "word " * 9000}]
                 )
+
+    asyncio.run(main())
+
+
+def test_tokens_are_counted_before_as_they_are_used(short_folder: Path) -> None:
+    tool: Any = {"name": "weather", "description": "of a city", "input_schema": {"type": "object"}}
+    call: Any = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}
+    result: Any = {"type": "tool_result", "tool_use_id": "t1", "content": "12 degrees"}
+    talk: list[Any] = [
+        *QUESTION,
+        {"role": "assistant", "content": [{"type": "text", "text": "I look."}, call]},
+        {"role": "user", "content": [result, {"type": "text", "text": "And?"}]},
+    ]
+
+    async def main() -> None:
+        async with (
+            serving(short_folder) as (g, url),
+            anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client,
+        ):
+            g.library.add("localhost/caller:latest", write_tool_caller(short_folder).read_bytes())
+            for choice in ("auto", "any", "none"):
+                asked: Any = {"model": "caller", "system": "Be brief.", "messages": talk, "tools": [tool]}
+                asked["tool_choice"] = {"type": choice}
+                counted = await client.messages.count_tokens(**asked)
+                usage = (await client.messages.create(max_tokens=40, **asked)).usage
+                assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == counted.input_tokens
 
     asyncio.run(main())
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from mrpack.content.copy import copy, read_document
+from mrpack.content.copy import copy
+from mrpack.content.documents import read_document
 from mrpack.content.memory import MemoryTarget
 from mrpack.content.ports import Fetcher
 from mrpack.digest import Digest, read_verified

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from mrpack.errors import EngineFailed
 from mrpack.model.quantization import QUANTIZATIONS, Quantization
 from mrpack.packing.quantizer import QuantizeJob
 from mrpack_runtime.engines.llamacpp.quantizer import LlamaQuantizer, find_quantizer
-from tests.fakes.llama_cpp_python import ensure_environment
-from tests.fakes.tiny_gguf import ANSWER, write_markov, write_sharded
+from tests.fakes.llama_cpp_python import ensure_environment, programs
+from tests.fakes.tiny_gguf import ANSWER, write_importance, write_markov, write_sharded
 from tests.program import Mrpack
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -49,6 +50,27 @@ def test_shards_that_are_links_become_one_file(mrpack: Mrpack, tmp_path: Path) -
     (done,) = mrpack("package", first, "tiny", "--quantize", "Q8_0", "--json").json
     assert [layer["path"] for layer in done["layers"]] == ["markov-sharded-Q8_0.gguf"]
     assert mrpack("run", done["reference"], "hi").out.strip() == ANSWER.strip()
+
+
+@pytest.mark.usefixtures("with_quantizer")
+def test_an_importance_matrix_needs_the_program(mrpack: Mrpack, tmp_path: Path) -> None:
+    source, importance = write_markov(tmp_path, dtype="Q4_K_M"), write_importance(tmp_path)
+    words = (
+        "package",
+        source,
+        "tiny",
+        "--quantize",
+        "IQ2_XXS",
+        "--imatrix",
+        importance,
+        "--allow-requantize",
+    )
+    refused = mrpack(*words, fails=8)
+    assert "takes no importance matrix" in refused.err
+    assert "llama-quantize" in refused.err
+    path = f"{programs(ensure_environment())}{os.pathsep}{os.environ['PATH']}"
+    (done,) = mrpack(*words, "--json", PATH=path).json
+    assert done["quantization"] == "MOSTLY_IQ2_XXS"
 
 
 @pytest.fixture

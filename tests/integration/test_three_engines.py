@@ -27,10 +27,13 @@ from mrpack_runtime.engine import TcpEndpoint
 from tests.demands import demand
 from tests.fakes.gateway import CHAT, Answer, Client
 from tests.fakes.made_by_engines import models_made_by
-from tests.fakes.odd_requests import ODD, PICTURE, ask, faults, raw
+from tests.fakes.odd_requests import ODD
+from tests.fakes.odd_requests.asking import ask, faults
+from tests.fakes.odd_requests.row import PICTURE, raw
 from tests.fakes.public_models import SMOLLM2, public_model
 from tests.fakes.tiny_safetensors import ANSWER
 from tests.integration.engines import link_engines, made_engines
+from tests.integration.processes import resident
 from tests.program import Mrpack, empty_environment
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.xdist_group("torch")]
@@ -306,6 +309,16 @@ def test_settings_of_the_artifacts_are_seen(town: Town) -> None:
         assert asked.usage.completion_tokens > ANSWER_TOKENS
     tokens = town.post("/v1/tokenize", {"model": "llama", "prompt": "Who"}).json
     assert tokens["max_model_len"] == CONTEXT
+
+
+def test_no_engine_takes_more_memory_than_expected(town: Town) -> None:
+    for model in TEXT:
+        town.post("/v1/chat/completions", {"model": model, "messages": QUESTION, "max_tokens": 1})
+    town.post("/v1/images/generations", {"model": "sd", "prompt": "a fox"})
+    engines = town.ps()
+    assert set(engines) == set(ENGINES)
+    for engine in engines.values():
+        assert resident(engine["pid"]) < engine["memory"]["host"]
 
 
 def test_all_engines_answer_at_the_same_time(town: Town) -> None:

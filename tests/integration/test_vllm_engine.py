@@ -1,6 +1,6 @@
 """Real vLLM from end to end: models of Transformers, packaged, through a registry, served and measured.
 
-Each start of the engine takes most of a minute of two processors: there are four of them.
+Each start of the engine takes most of a minute of two processors: there are five of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import os
 import re
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact
 from mrpack.formats.safetensors import survey
 from mrpack.model.overrides import BY_KEY, parse_overrides
-from mrpack_runtime.engine import EngineSettings, Installation, ModelBundle
+from mrpack_runtime.engine import EngineSettings, Installation, LaunchRequest, ModelBundle
 from mrpack_runtime.engines.vllm import ENGINE
 from mrpack_runtime.engines.vllm.settings import NAMES
 from mrpack_runtime.host import Gpu, HostFacts
@@ -35,12 +34,15 @@ from tests.fakes.made_by_engines import models_made_by
 from tests.fakes.tiny_safetensors import ANSWER, opened
 from tests.integration import engines as real
 from tests.integration.conftest import Registry
+from tests.integration.processes import group, resident
 from tests.program import Mrpack
+from tests.waiting import until
 
 # With the other engines that load torch: two at once would take turns on two processors.
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.xdist_group("torch")]
 
 LIMIT_S = 400.0
+NEVER = [f"never said {number}" for number in range(64)]
 CHAT = {"messages": [{"role": "user", "content": "Who are you?"}]}
 
 
@@ -99,26 +101,6 @@ def serving(mrpack: Mrpack, *arguments: str) -> Iterator[Served]:
         process.communicate()
 
 
-def until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def group(leader: int) -> set[int]:
-    """Living processes of a process group."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == leader and fields[0] != "Z":
-            found.add(int(folder.name))
-    return found
-
-
 def shared_memory(gateway: int) -> list[str]:
     return [name for name in os.listdir("/dev/shm") if f"mrpack-{gateway}-" in name]
 
@@ -134,7 +116,8 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
     overrides = '{"max_model_len": 96, "rms_norm_eps": 2e-05}'
     vllm(
         *("package", "--safetensors", models / "llama-sharded", "--hf-overrides", overrides),
-        *("--set", "sampling.repeat_penalty=1.0", "--set", "vllm.seed=7", "--push", name),
+        *("--set", "sampling.repeat_penalty=1.0", "--set", "vllm.seed=7"),
+        *("--set", f"sampling.stop={json.dumps(NEVER[:16])}", "--push", name),
     )
     vllm("pull", name)
     with serving(vllm) as served:
@@ -154,6 +137,10 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
         )
         assert text["choices"][0]["text"] == " Hello from a"
 
+        stopped = {"model": name, "stop": [*NEVER[1:], ANSWER[5:]], **CHAT}
+        _, chat = served.post("/v1/chat/completions", stopped)
+        assert chat["choices"][0]["message"]["content"] == ANSWER[:5]
+
         long = {"messages": [{"role": "user", "content": "word " * 60}]}
         status, refusal = served.post("/v1/chat/completions", {"model": name, **long})
         assert status == 400
@@ -166,6 +153,7 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
         (engine,) = served.ps()
         processes = group(engine["pid"])
         assert len(processes) >= 3, "a server, a core and a worker"
+        assert resident(engine["pid"]) < engine["memory"]["host"]
         for pid in processes:
             assert not listens_beyond_loopback(pid)
         gateway = served.process.pid
@@ -200,19 +188,44 @@ print(json.dumps(found))
 """
 
 
-def test_embeddings_are_those_of_transformers_and_nothing_outlives_the_gateway(
-    vllm: Mrpack, models: Path, python: Path
-) -> None:
-    vllm("package", "--safetensors", models / "qwen2", "--set", "vllm.pooling=mean", "qwen")
-    texts = ["Hello from", "a tiny model."]
+def embedded(python: Path, folder: Path, texts: list[str]) -> list[list[float]]:
+    """By Transformers alone."""
     done = subprocess.run(
-        [python, "-c", REFERENCE, models / "qwen2", json.dumps(texts)],
+        [python, "-c", REFERENCE, folder, json.dumps(texts)],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    expected = json.loads(done.stdout)
+    found: list[list[float]] = json.loads(done.stdout)
+    return found
+
+
+def test_documents_are_ranked_by_how_near_their_embeddings_are(
+    vllm: Mrpack, models: Path, python: Path
+) -> None:
+    """As long as the model was not made for ranking."""
+    vllm("package", "--safetensors", models / "qwen2", "--set", "vllm.pooling=mean", "qwen")
+    texts = ["Hello from", "a tiny model."]
+    expected = embedded(python, models / "qwen2", texts)
+    with serving(vllm, "--set", "vllm.dtype=float32") as served:
+        asked = {"model": "qwen", "query": texts[0], "documents": [texts[1], texts[0]]}
+        status, ranks = served.post("/v1/rerank", asked)
+        assert status == 200, ranks
+        near = sum(ours * theirs for ours, theirs in zip(*expected, strict=True))
+        ranked = [(row["index"], row["relevance_score"]) for row in ranks["results"]]
+        assert ranked == [(1, pytest.approx(1, abs=1e-3)), (0, pytest.approx(near, abs=1e-3))]
+
+
+def test_embeddings_are_those_of_transformers_and_nothing_outlives_the_gateway(
+    vllm: Mrpack, models: Path, python: Path, anonymous_registry: Registry
+) -> None:
+    name = f"{anonymous_registry.name}/team/qwen:v1"
+    pooled = ("--set", "vllm.pooling=mean")
+    vllm("package", "--safetensors", models / "qwen2-sharded", *pooled, "--push", name)
+    vllm("pull", name)
+    texts = ["Hello from", "a tiny model."]
+    expected = embedded(python, models / "qwen2", texts)
     with serving(vllm, "--set", "vllm.dtype=float32") as served:
         status, answer = served.post("/v1/embeddings", {"model": "qwen", "input": texts})
         assert status == 200, answer
@@ -298,12 +311,16 @@ def test_every_flag_of_ours_is_one_of_vllm(known_flags: frozenset[str], models: 
                     if launcher == "vllm-cpu" and name in {"cpu_offload_gb", "kv_offloading_size"}:
                         continue
                     launch = ENGINE.launch(
-                        Installation(launcher=launcher, version="1", where="/x/bin/python"),
-                        bundle,
-                        EngineSettings(operation=operation, context_size=64, parallel=2, own=own),
-                        host=host,
-                        run_folder=Path("/run/e"),
-                        free_port=free_port,
+                        LaunchRequest(
+                            installation=Installation(launcher=launcher, version="1", where="/x/bin/python"),
+                            bundle=bundle,
+                            settings=EngineSettings(
+                                operation=operation, context_size=64, parallel=2, own=own
+                            ),
+                            host=host,
+                            run_folder=Path("/run/e"),
+                            free_port=free_port,
+                        )
                     )
                     words = json.loads(launch.argv[-1])
                     spelled |= {word.partition("=")[0] for word in words if word.startswith("--")}

@@ -22,6 +22,22 @@ def test_docker_model_runners_clients_get_the_words_they_know():
     }
 
 
+def test_what_was_never_tested_is_said_to_be_wherever_an_engine_is_named(tmp_path):
+    here = FakeEngine(name="here", untested=True)
+    absent = FakeEngine(name="absent", installed=False, untested=True)
+    assert availability({"here": here, "absent": absent}, HOST) == {
+        "here": "Available: program 1.0, not tested by us",
+        "absent": "Not Installed: pip install fake-engine, not tested by us",
+    }
+    known, *others = states(tmp_path, FakeEngine(name="llama.cpp"), absent, here)
+    assert (known.what, known.to_json()["tested"]) == ("program 1.0", True)
+    assert [state.what for state in others] == [
+        "pip install fake-engine, not tested by us",
+        "program 1.0, not tested by us",
+    ]
+    assert not others[0].to_json()["tested"]
+
+
 def test_engines_come_in_order_of_preference(tmp_path):
     found = states(
         tmp_path, *(FakeEngine(name=name) for name in ("aaa", "diffusers", "sglang", "vllm", "llama.cpp"))
@@ -39,7 +55,7 @@ def test_each_state_says_what_it_is_and_why(tmp_path):
     assert (here.word, here.what) == ("installed", "program 1.0")
     assert (absent.word, absent.what, absent.platforms) == ("not installed", "pip install fake-engine", "cpu")
     assert (impossible.word, impossible.what) == ("not for this machine", "")
-    assert impossible.platforms == "cpu: MLX is made for Apple silicon"
+    assert impossible.platforms == "MLX is made for Apple silicon"
 
 
 def test_an_engine_that_the_table_does_not_know_is_given_the_benefit_of_the_doubt(tmp_path):

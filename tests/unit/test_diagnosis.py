@@ -17,7 +17,7 @@ from mrpack_runtime.diagnosis.home import HomeFacts, find_home_faults, probe_hom
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
 from mrpack_runtime.engine import Installation
 from mrpack_runtime.host import HostFacts, PythonEnvironment
-from mrpack_runtime.runners.recipe import Probe, Recipe
+from mrpack_runtime.recipe import Probe, Recipe
 from mrpack_runtime.runners.recipes import recipes
 from tests.fakes.fake_engine import FakeEngine
 
@@ -279,7 +279,13 @@ def test_a_probe_gets_the_environment_of_engines(tmp_path, monkeypatch):
 def finding(name: str = "fake", *found: Fault, installed: bool = True) -> EngineFindings:
     installation = Installation(launcher="program", version="1.0", where="/x") if installed else None
     return EngineFindings(
-        name=name, installation=installation, probe=None, faults=found, install_hint="how", reason=""
+        name=name,
+        installation=installation,
+        probe=None,
+        faults=found,
+        install_hint="how",
+        caveat="",
+        reason="",
     )
 
 
@@ -316,3 +322,12 @@ def test_an_engine_without_a_recipe_counts_as_it_answers_for_itself():
     assert begun == []
     assert found.is_sound(None)
     assert found.engines[0].to_json()["installation"]["launcher"] == "program"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_doctor_says_when_an_engine_was_never_tested(installed):
+    from mrpack_runtime.commands.doctor import _report
+
+    found = examine({"new": FakeEngine(untested=True, installed=installed)}, {}, HOST, HOME, print)
+    assert found.engines[0].to_json()["tested"] is False
+    assert _report(found).endswith(", not tested by us")

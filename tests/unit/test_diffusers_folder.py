@@ -15,7 +15,14 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.pipeline import Component, parse_pipeline
 from tests.fakes.raw_safetensors import Content
 from tests.fakes.raw_safetensors import safetensors as safetensors_bytes
-from tests.fakes.tiny_safetensors import opened, write_files, write_flux, write_llama, write_stable_diffusion
+from tests.fakes.tiny_safetensors import (
+    FLUX_COMPONENTS,
+    opened,
+    write_files,
+    write_flux,
+    write_llama,
+    write_stable_diffusion,
+)
 
 
 def test_a_folder_is_told_by_its_index(tmp_path):
@@ -66,17 +73,7 @@ def test_a_pipeline_is_described(tmp_path):
         parameters="7.01K",
         architecture="diffusers",
         size=f"{size / 1000:.2f}kB",
-        metadata={
-            "layout": "folder",
-            "pipeline": "FluxPipeline",
-            "component.scheduler": "diffusers.FlowMatchEulerDiscreteScheduler",
-            "component.text_encoder": "transformers.CLIPTextModel",
-            "component.text_encoder_2": "transformers.T5EncoderModel",
-            "component.tokenizer": "transformers.CLIPTokenizer",
-            "component.tokenizer_2": "transformers.T5TokenizerFast",
-            "component.transformer": "diffusers.FluxTransformer2DModel",
-            "component.vae": "diffusers.AutoencoderKL",
-        },
+        metadata={"layout": "folder", **FLUX_COMPONENTS},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,17 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import SETTINGS
-from mrpack_runtime.engine import EngineSettings, Installation, Launch, ModelBundle, Operation, UnixEndpoint
+from mrpack_runtime.engine import (
+    EngineSettings,
+    Installation,
+    Launch,
+    LaunchRequest,
+    ModelBundle,
+    Operation,
+    UnixEndpoint,
+)
 from mrpack_runtime.engines.diffusers import ENGINE
-from mrpack_runtime.host import HostFacts, PythonEnvironment
+from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
 from mrpack_runtime.process import free_port
 from tests.fakes.raw_dduf import FILES, INDEX, archive, entries, index
 
@@ -52,7 +61,16 @@ def dduf_bundle(folder: Path, content: bytes | None = None) -> ModelBundle:
 
 
 def launch(model: ModelBundle, settings: EngineSettings = PAINT, host: HostFacts = HOST) -> Launch:
-    return ENGINE.launch(FOUND, model, settings, host=host, run_folder=RUN, free_port=free_port)
+    return ENGINE.launch(
+        LaunchRequest(
+            installation=FOUND,
+            bundle=model,
+            settings=settings,
+            host=host,
+            run_folder=RUN,
+            free_port=free_port,
+        )
+    )
 
 
 def wanted(model: ModelBundle, settings: EngineSettings = PAINT) -> dict[str, Any]:
@@ -168,3 +186,26 @@ def test_adapters_need_their_package_and_format(tmp_path: Path) -> None:
     odd = folder_bundle(tmp_path / "m", adapters=(tmp_path / "m" / "style.bin",))
     with pytest.raises(Unsupported, match=r"\.safetensors"):
         launch(odd)
+
+
+@pytest.mark.parametrize(
+    ("unet", "channels", "own", "pixels", "widest"),
+    [
+        ({"sample_size": 64}, [128, 256, 512], {}, 512 * 512, 256),
+        ({"sample_size": 64}, [32], {"size": "256x128"}, 256 * 128, 32),
+        ({"sample_size": [1, 2]}, [], {}, 1024 * 1024, 256),
+        ({"sample_size": "large"}, "many", {}, 1024 * 1024, 256),
+    ],
+)
+def test_memory_is_for_an_image_of_the_pipelines_size(
+    tmp_path: Path, unet: dict[str, Any], channels: Any, own: dict[str, Any], pixels: int, widest: int
+) -> None:
+    documents = {"unet/config.json": unet, "vae/config.json": {"block_out_channels": channels}}
+    files = {name: json.dumps(document).encode() for name, document in documents.items()}
+    model = folder_bundle(tmp_path, {**FILES, **files})
+    settings = EngineSettings(operation=Operation.IMAGE_GENERATION, own=own)
+    painting = pixels * widest * 5 * 4
+    found = ENGINE.memory(FOUND, model, settings, HOST)
+    assert found.host == model.weights[0].stat().st_size + painting + 2**29
+    card = replace(HOST, gpus=(Gpu(api="cuda", name="card", memory=2**33),))
+    assert ENGINE.memory(FOUND, model, settings, card).gpus[0] > painting

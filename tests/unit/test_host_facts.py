@@ -207,7 +207,7 @@ def test_a_link_to_an_environment_is_followed(tmp_path):
     (real / "bin" / "python").write_text("")
     (tmp_path / "vllm").symlink_to(real.name)
     host = probe_host({"PATH": "/nowhere"}, engine_environments=[tmp_path / "vllm"])
-    assert host.pythons[1].executable == real.resolve() / "bin" / "python"
+    assert host.pythons[0].executable == real.resolve() / "bin" / "python"
 
 
 def test_probing_loads_no_driver_library_and_nothing_heavy():

@@ -12,7 +12,15 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides.table import BY_KEY
-from mrpack_runtime.engine import EngineSettings, Installation, Launch, ModelBundle, Operation, UnixEndpoint
+from mrpack_runtime.engine import (
+    EngineSettings,
+    Installation,
+    Launch,
+    LaunchRequest,
+    ModelBundle,
+    Operation,
+    UnixEndpoint,
+)
 from mrpack_runtime.engines.llamacpp import ENGINE
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS
 from mrpack_runtime.host import HostFacts
@@ -42,9 +50,22 @@ def launch(
         weights=parts.pop("weights", (Path("/m/model.gguf"),)),
         **parts,
     )
-    installation = Installation(launcher=launcher, version="1", where="/opt/llama")
-    settings = settings or EngineSettings()
-    return ENGINE.launch(installation, bundle, settings, host=HOST, run_folder=RUN, free_port=free_port)
+    return started(Installation(launcher=launcher, version="1", where="/opt/llama"), bundle, settings)
+
+
+def started(
+    installation: Installation, bundle: ModelBundle, settings: EngineSettings | None = None
+) -> Launch:
+    return ENGINE.launch(
+        LaunchRequest(
+            installation=installation,
+            bundle=bundle,
+            settings=settings or EngineSettings(),
+            host=HOST,
+            run_folder=RUN,
+            free_port=free_port,
+        )
+    )
 
 
 def native(
@@ -98,6 +119,7 @@ def test_all_launchers_are_told_the_same():
         "socket": "/run/e/engine.sock",
         "chat_template": None,
         "pooling": 1,
+        "lora_scale": 1.0,
         "model": {
             "model": "/m/model.gguf",
             "model_alias": "example.com/team/model:tag",
@@ -162,7 +184,7 @@ def test_the_parts_of_a_bundle_are_handed_over():
             "model.path": "/m/x-00001-of-00002.gguf",
             "mmproj.path": "/m/mmproj.gguf",
             "chat_template": {"file": "/m/t.jinja"},
-            "lora_adapters": ["/m/a.gguf"],
+            "lora_adapters": [{"path": "/m/a.gguf", "scale": 1.0}],
         }.items()
     )
     specification = server(**parts)
@@ -224,16 +246,58 @@ def test_an_older_program_is_spoken_to_in_its_words(tmp_path):
             folder=tmp_path,
             weights=(tmp_path / "m.gguf",),
         )
-        plan = ENGINE.launch(
-            installation, bundle, own(**settings), host=HOST, run_folder=RUN, free_port=free_port
-        )
-        return list(plan.argv)
+        return list(started(installation, bundle, own(**settings)).argv)
 
     assert line("--load-mode --pooling", mmap=False)[-2:] == ["--load-mode", "none"]
     assert line("--mmap --no-mmap --pooling", mmap=False)[-1] == "--no-mmap"
     assert not {"--metrics", "--offline", "--kv-unified", "--cache-ram"} & set(line("--pooling"))
     with pytest.raises(Unsupported, match="has no --cache-reuse"):
         line("--pooling", cache_reuse=64)
+
+
+def test_the_scale_of_adapters_is_said_with_them():
+    parts = {"adapters": (Path("/m/a.gguf"),)}
+    assert " --lora-scaled /m/a.gguf:0.5 " in native(own(lora_scale=0.5), **parts)
+    assert " --lora /m/a.gguf " in native(own(lora_scale=1), **parts)
+    assert attributes(own(lora_scale=0), **parts)["lora_adapters"] == [{"path": "/m/a.gguf", "scale": 0.0}]
+    with pytest.raises(UsageError, match="this model has none"):
+        native(own(lora_scale=0.5))
+    with pytest.raises(Unsupported, match="colon"):
+        native(own(lora_scale=0.5), adapters=(Path("/m/a:b.gguf"),))
+
+
+def test_a_larger_computation_makes_the_batch_as_large():
+    assert " --batch-size 4096 --ubatch-size 4096" in native(own(ubatch_size=4096))
+    assert "--batch-size" not in native(own(ubatch_size=64)).replace("--ubatch-size", "")
+    assert " --batch-size 8192 --ubatch-size 4096" in native(own(ubatch_size=4096, batch_size=8192))
+
+
+def test_a_template_decides_whether_calls_can_be_required(tmp_path):
+    def refusal(launcher: str, template: str) -> str | None:
+        path = tmp_path / f"{abs(hash(template))}.jinja"
+        path.write_text(template)
+        bundle = ModelBundle(
+            name="m",
+            digest=Digest.of(b""),
+            config=ModelConfig(format="gguf"),
+            folder=tmp_path,
+            weights=(tmp_path / "m.gguf",),
+            chat_template=path,
+        )
+        return ENGINE.tool_refusal(Installation(launcher=launcher, version="1", where="/x"), bundle)
+
+    assert "knows no tools" in (refusal("native", "{{ messages }}") or "")
+    assert refusal("xllamacpp", "{% if tools %}{{ tools }}{% endif %}") is None
+    assert refusal("llama-cpp-python", "{{ messages }}") is None
+
+
+def test_an_input_that_is_too_long_is_the_clients_fault():
+    said = "input (402 tokens) is too large to process. increase … size (current batch size: 64)"
+    status, error = ENGINE.explained(500, {"message": said, "type": "server_error"})
+    assert (status, error["code"], error["type"]) == (400, "context_length_exceeded", "invalid_request_error")
+    assert "402 tokens" in error["message"]
+    other = {"message": "out of memory", "type": "server_error"}
+    assert ENGINE.explained(500, other) == (500, other)
 
 
 # ---- the table

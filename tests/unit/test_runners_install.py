@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from mrpack_runtime.runners.host import host_with_engines
 from mrpack_runtime.runners.install import InstallFailed, StepBegun, StepSaid
 from tests.fakes.toy_runner import ENGINE, toy_plan, toy_recipe, toy_runner
 from tests.fakes.wheelhouse import Wheelhouse
+from tests.waiting import until
 
 PROGRAM = Path(__file__).parents[1] / "fakes" / "toy_runner.py"
 DEADLINE_S = 60.0
@@ -39,13 +38,6 @@ def environments(runner) -> list[str]:
     return sorted(
         path.name for path in runner.folders.folder.iterdir() if path.is_dir() and not path.is_symlink()
     )
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_an_engine_gets_an_environment_that_works_and_has_a_record(runner):
@@ -161,7 +153,7 @@ def using(mark: Path) -> list[str]:
 def test_an_environment_that_a_gateway_uses_is_not_removed(runner, tmp_path):
     runner.install(toy_plan(), lambda _: None)
     with host_with_engines(tmp_path / "home", {"PATH": os.environ["PATH"]}) as host:
-        used = host.pythons[1].executable
+        used = host().pythons[0].executable
         with pytest.raises(HostRefused, match="a running gateway uses"):
             runner.uninstall(ENGINE)
         runner.install(toy_plan(), lambda _: None)

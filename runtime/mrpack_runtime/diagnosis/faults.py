@@ -12,7 +12,7 @@ from typing import Final
 from mrpack_runtime.diagnosis.probe import ProbeResult
 from mrpack_runtime.host import HostFacts, PythonEnvironment
 from mrpack_runtime.platforms import NEEDS, Verdict, verdicts, version_tuple
-from mrpack_runtime.runners.recipe import Recipe
+from mrpack_runtime.recipe import Recipe
 
 # Local versions of torch for processors alone.
 _CPU_BUILD: Final = "+cpu"

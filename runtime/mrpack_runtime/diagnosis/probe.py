@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mrpack_runtime.environment import engine_environment
 from mrpack_runtime.host import HostFacts, PythonEnvironment
-from mrpack_runtime.runners.recipe import Probe, Recipe
+from mrpack_runtime.recipe import Probe, Recipe
 
 _CHILD: Final = Path(__file__).with_name("run_probe.py")
 # vLLM takes ten seconds from a warm disk, and a minute from a cold one on a busy machine.

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.engine import (
-    EngineSettings,
-    Installation,
-    Launch,
-    ModelBundle,
-    Needs,
-    Network,
-    Operation,
-    TcpEndpoint,
-)
+from mrpack_runtime.engine import LaunchRequest, Operation, TcpEndpoint
 from mrpack_runtime.host import HostFacts
-from mrpack_runtime.model_code import refuse_code
+from mrpack_runtime.package_server import PackageServer
 
-_NAME: Final = "sglang"
 _POOLING: Final = frozenset({Operation.EMBEDDING, Operation.RERANKING})
 
 
-class Sglang:
-    name = _NAME
-    formats = frozenset({"safetensors"})
+class Sglang(PackageServer):
+    name = "sglang"
+    package = "sglang"
     operations = frozenset({Operation.COMPLETION, *_POOLING})
     untested = True
     install_hint = "make an environment with sglang in MRPACK_HOME/engines/sglang"
-
-    def installations(self, host: HostFacts) -> tuple[Installation, ...]:
-        for python in host.pythons:
-            if distribution := python.find_distribution(_NAME):
-                return (
-                    Installation(launcher=_NAME, version=distribution.version, where=str(python.executable)),
-                )
-        return ()
 
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         del config
@@ -46,42 +25,19 @@ class Sglang:
             return "SGLang runs on Linux with a GPU of NVIDIA or AMD"
         return None
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
-        del host, run_folder
-        if settings.operation not in self.operations:
-            raise Unsupported(f"{self.name} has no {settings.operation}")
-        refuse_code(bundle)
-        endpoint = TcpEndpoint(free_port())
-        words = ["-I", "-m", "sglang.launch_server", "--model-path", str(bundle.folder)]
+    def words(self, request: LaunchRequest, endpoint: TcpEndpoint) -> list[str]:
+        words = ["sglang.launch_server", "--model-path", str(request.bundle.folder)]
         words += ["--host", endpoint.host, "--port", str(endpoint.port), "--load-format", "safetensors"]
-        words += ["--served-model-name", bundle.name]
-        if settings.context_size is not None and settings.context_size > 0:
-            words += ["--context-length", str(settings.context_size)]
-        if settings.parallel:
-            words += ["--max-running-requests", str(settings.parallel)]
-        if bundle.chat_template:
-            words += ["--chat-template", str(bundle.chat_template)]
-        if settings.operation in _POOLING:
+        words += ["--served-model-name", request.bundle.name]
+        if request.settings.context_size is not None and request.settings.context_size > 0:
+            words += ["--context-length", str(request.settings.context_size)]
+        if request.settings.parallel:
+            words += ["--max-running-requests", str(request.settings.parallel)]
+        if request.bundle.chat_template:
+            words += ["--chat-template", str(request.bundle.chat_template)]
+        if request.settings.operation in _POOLING:
             words += ["--is-embedding"]
-        return Launch(
-            engine=self.name,
-            launcher=installation.launcher,
-            version=installation.version,
-            argv=(installation.where, *words),
-            environment={},
-            endpoint=endpoint,
-            why=f"{installation.launcher} in {installation.where}",
-            needs=Needs(network=Network.OPEN),
-        )
+        return words
 
 
 ENGINE: Final = Sglang()

@@ -101,7 +101,7 @@ ARGUMENTS: Final[Mapping[str, str]] = {
     "strength": "strength",
 }
 # Taken from OpenAI's clients, and without a meaning here.
-_WITHOUT_EFFECT: Final = frozenset({"model", "user", "style", "moderation", "input_fidelity"})
+WITHOUT_EFFECT: Final = frozenset({"model", "user", "style", "moderation", "input_fidelity"})
 _FIELDS: Final[Mapping[str, Field]] = {
     "prompt": text(PROMPT_LIMIT, empty=False),
     "n": whole(1, 10),
@@ -135,7 +135,7 @@ def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {}
     for name, value in body.items():
-        if value is None or name in _WITHOUT_EFFECT:
+        if value is None or name in WITHOUT_EFFECT:
             continue
         field = _FIELDS.get(name)
         if field is None:

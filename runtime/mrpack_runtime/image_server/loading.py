@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, Final
 
 import diffusers
 import torch
+import transformers
 
 from .precision import choose_dtype, find_variant, weights_dtype
 from .schedulers import SCHEDULERS
 from .signature import Signature
 
 _LOG: Final = logging.getLogger("image server")
+_INDEX: Final = "model_index.json"
+_LIBRARIES: Final = {"diffusers": diffusers, "transformers": transformers}
 # Settings that are arguments of the pipeline's call.
 _ARGUMENTS: Final = (
     *("num_inference_steps", "guidance_scale", "true_cfg_scale", "max_sequence_length", "negative_prompt"),
@@ -50,10 +55,13 @@ def load(
         CannotLoad: this model, these settings or these adapters do not go together.
         OSError, ValueError: files of the model are missing or broken.
     """
-    kind = getattr(diffusers, class_name, None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
+    kind: Any = getattr(diffusers, class_name, None)
+    is_pipeline = isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)
+    # The base of all has nothing to call.
+    if not is_pipeline or not isfunction(kind.__call__):
         raise CannotLoad(f"Diffusers {diffusers.__version__} has no pipeline {class_name}")
     pipeline: Any = kind
+    _check_components(folder)
     _check_arguments(kind, settings)
     device = _device(settings.get("device", "auto"))
     dtype = settings.get("dtype", "auto")
@@ -74,6 +82,19 @@ def load(
     _place(pipeline, device, settings.get("cpu_offload", "none"))
     _LOG.info("%s on %s in %s, %d adapters", class_name, device, dtype, len(adapters))
     return pipeline
+
+
+def _check_components(folder: Path) -> None:
+    """The launcher has seen to their libraries; what these have of a name may still be no class."""
+    index = json.loads((folder / _INDEX).read_bytes())
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list) or None in value:
+            continue
+        library, class_name = value
+        holder = _LIBRARIES.get(library) or getattr(diffusers.pipelines, library, None)
+        found = getattr(holder, class_name, None)
+        if found is not None and not isinstance(found, type):
+            raise CannotLoad(f"the component {name} is {library}.{class_name}, which is no class")
 
 
 def _check_arguments(kind: type[Any], settings: Mapping[str, Any]) -> None:

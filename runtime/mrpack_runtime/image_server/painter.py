@@ -22,8 +22,9 @@ from .wish import Source, Wish
 
 _LOG: Final = logging.getLogger("image server")
 _CHANNELS: Final = 4
-# Of a pixel's values in the widest layer of a decoder, how many copies live at once (an estimate).
-_COPIES: Final = 4
+# Of a pixel's values in the widest layer of a decoder, how many copies live at once: 4.4 were measured with
+# Stable Diffusion's, in float32 on a processor.
+_COPIES: Final = 5
 
 
 class TorchPainter:
@@ -178,7 +179,8 @@ def size_rules(pipeline: Any, largest: Size | None) -> SizeRules:
     tiled = getattr(vae, "use_tiling", False)
     pixel_bytes = 0
     if channels and not tiled:
-        pixel_bytes = _COPIES * channels[0] * torch.finfo(vae.dtype).bits // 8
+        # The last block begins with the channels of the one before.
+        pixel_bytes = _COPIES * channels[:2][-1] * torch.finfo(vae.dtype).bits // 8
     return SizeRules(
         unit=unit, pixels=most_pixels(_default_size(pipeline, factor), largest), pixel_bytes=pixel_bytes
     )

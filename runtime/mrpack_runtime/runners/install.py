@@ -14,11 +14,11 @@ from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
 from mrpack_runtime.diagnosis.faults import Case, find_faults
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
 from mrpack_runtime.host import HostFacts, PythonEnvironment
+from mrpack_runtime.recipe import Install, InstallRequirementsOf, Remove, Step
 from mrpack_runtime.runners.folders import EngineFolders, Record
 from mrpack_runtime.runners.installers import installer_environment, requirements_text
 from mrpack_runtime.runners.leashed import run_leashed
 from mrpack_runtime.runners.plan import InstallPlan, describe
-from mrpack_runtime.runners.recipe import Install, InstallRequirementsOf, Remove, Step
 
 _TAIL: Final = 5
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

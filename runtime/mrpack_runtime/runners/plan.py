@@ -10,13 +10,12 @@ from typing import Any, assert_never
 
 from mrpack.errors import Unsupported, UsageError
 from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import ACCELERATORS, verdicts, version_tuple
+from mrpack_runtime.platforms import verdicts, version_tuple
+from mrpack_runtime.recipe import Install, InstallRequirementsOf, Recipe, Remove, Step, Variant
 from mrpack_runtime.runners.installers import Installer
-from mrpack_runtime.runners.recipe import Install, InstallRequirementsOf, Recipe, Remove, Step, Variant
 
 AUTO = "auto"
 NONE = "none"
-CHOICES = (AUTO, NONE, *ACCELERATORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,7 @@ def plan_install(
     version: str | None = None,
     indexes: Mapping[str, str] | None = None,
 ) -> InstallPlan:
-    """`gpu` is one of CHOICES; `version` of the engine's package, by default the one that was tested.
+    """`gpu` is AUTO, NONE or an accelerator; `version` is the package's, by default the one that was tested.
 
     Raises:
         Unsupported: it cannot run here so; the message has the reason of each accelerator.
@@ -128,10 +127,22 @@ def plan_install(
             why=f"{accelerator}: {verdict.reason}",
             skipped=tuple(reasons),
         )
-    what = recipe.engine if wanted == AUTO else f"{recipe.engine} for {wanted}"
-    raise Unsupported(
-        f"{what} cannot be installed here",
-        hint="; ".join(reasons) or f"nothing is known for {host.os} {host.arch}",
+    raise _refusal(recipe.engine, wanted, host, reasons)
+
+
+def _refusal(engine: str, wanted: str, host: HostFacts, reasons: list[str]) -> Unsupported:
+    """`reasons`: of every accelerator that was looked at."""
+    if wanted == AUTO:
+        return Unsupported(f"{engine} cannot be installed here", hint="; ".join(reasons))
+    if reasons:
+        why = "; ".join(reason.removeprefix(f"{wanted}: ") for reason in reasons)
+        return Unsupported(
+            f"{engine} for {wanted} cannot be installed here: {why}", hint=f"--gpu {AUTO} takes what can"
+        )
+    known = [verdict.row.accelerator for verdict in verdicts(engine, host)]
+    return Unsupported(
+        f"there is no {engine} for {wanted} on {host.os} {host.arch}",
+        hint=f"there is one for {', '.join(known)}" if known else "`mrpack engines` lists what can run here",
     )
 
 

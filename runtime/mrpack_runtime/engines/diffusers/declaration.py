@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,16 +13,18 @@ from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
     Launch,
+    LaunchRequest,
     ModelBundle,
     Needs,
     Operation,
     UnixEndpoint,
+    find_installation,
 )
+from mrpack_runtime.engines.diffusers.memory import memory
 from mrpack_runtime.engines.diffusers.pipeline_folder import pipeline_folder
 from mrpack_runtime.engines.diffusers.symptoms import SYMPTOMS
 from mrpack_runtime.host import HostFacts, PythonEnvironment
 from mrpack_runtime.memory import Memory
-from mrpack_runtime.memory_needs import PYTHON_ENGINE, file_sizes, on_first_gpu
 
 _PACKAGE: Final = "diffusers"
 _NEEDED: Final = ("torch", "transformers", "pillow")
@@ -33,8 +34,6 @@ _CHILD: Final = Path(__file__).with_name("run_image_server.py")
 _SOCKET_NAME: Final = "engine.sock"
 _WEIGHTS: Final = ".safetensors"
 # Of processors that compute with bfloat16 in hardware; Intel's first ones had AVX-512 BF16 alone.
-# An image of 1024 x 1024 pixels while it is decoded, about.
-_COMPUTING: Final = 2**30
 _BFLOAT16: Final = frozenset({"amx", "amx_bf16", "avx512_bf16", "bf16"})
 
 
@@ -45,22 +44,14 @@ class Diffusers:
     install_hint = "mrpack install-runner --backend diffusers"
 
     def installations(self, host: HostFacts) -> tuple[Installation, ...]:
-        found = []
-        for python in host.pythons:
-            distribution = python.find_distribution(_PACKAGE)
-            if distribution is not None and all(map(python.find_distribution, _NEEDED)):
-                found.append(
-                    Installation(
-                        launcher=_PACKAGE, version=distribution.version, where=str(python.executable)
-                    )
-                )
-        return tuple(found[:1])
+        found = find_installation(host, _PACKAGE, *_NEEDED)
+        return (found,) if found else ()
 
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         del config  # its classes are looked at when it is started
         if host.os == "windows":
             return "its server listens on a Unix socket, and this is Windows"
-        half = [python for python in host.pythons if python.find_distribution(_PACKAGE)]
+        half = [python for python, _ in host.pythons_with(_PACKAGE)]
         if half and not self.installations(host):
             lacking = next(name for name in _NEEDED if not half[0].find_distribution(name))
             return f"{half[0].executable} has diffusers, and no {lacking}"
@@ -69,31 +60,20 @@ class Diffusers:
     def memory(
         self, installation: Installation, bundle: ModelBundle, settings: EngineSettings, host: HostFacts
     ) -> Memory:
-        """Halves become singles on processors, unless these compute with bfloat16."""
-        del installation, settings
-        weights = file_sizes((*bundle.weights, *bundle.adapters))
-        half = bundle.config.quantization in {"F16", "BF16"} and host.cpu_features.isdisjoint(_BFLOAT16)
-        if host.gpus:
-            return on_first_gpu(weights + _COMPUTING, host)
-        return Memory(weights * (2 if half else 1) + _COMPUTING + PYTHON_ENGINE)
+        del installation
+        halves = bundle.config.quantization in {"F16", "BF16"}
+        widened = halves and host.cpu_features.isdisjoint(_BFLOAT16)
+        return memory(bundle, _checked(settings), host, widened=widened)
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
-        del free_port  # it listens on a socket
+    def launch(self, request: LaunchRequest) -> Launch:
+        installation, bundle, settings = request.installation, request.bundle, request.settings
+        host = request.host
         if settings.operation not in self.operations:
             raise Unsupported(f"{self.name} has no {settings.operation}")
         own = _checked(settings)
         folder, pipeline = pipeline_folder(bundle)
         _check_adapters(bundle, installation, host.pythons)
-        socket = run_folder / _SOCKET_NAME
+        socket = request.run_folder / _SOCKET_NAME
         specification = {
             "socket": str(socket),
             "folder": str(folder),

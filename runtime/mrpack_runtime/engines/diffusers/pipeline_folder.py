@@ -33,7 +33,7 @@ def pipeline_folder(bundle: ModelBundle) -> tuple[Path, Pipeline]:
         folder = bundle.folder
     index = open_file(folder / INDEX_NAME, INDEX_NAME)
     pipeline = parse_pipeline(index.read(limit=INDEX_LIMIT), INDEX_NAME)
-    _check_classes(pipeline)
+    _check_classes(pipeline, folder)
     return folder, pipeline
 
 
@@ -62,7 +62,7 @@ def _is_complete(archive: dduf.DdufArchive, folder: Path) -> bool:
         return False
 
 
-def _check_classes(pipeline: Pipeline) -> None:
+def _check_classes(pipeline: Pipeline, folder: Path) -> None:
     """Classes of Diffusers and Transformers alone: all others are code that somebody would have to bring."""
     if pipeline.module:
         raise Unsupported(
@@ -74,3 +74,12 @@ def _check_classes(pipeline: Pipeline) -> None:
             f"the component {foreign.name} is a {foreign.class_name} of {foreign.library}: only classes of "
             "Diffusers and Transformers are loaded"
         )
+    for component in pipeline.components:
+        # Diffusers looks for the library among the component's own files first.
+        impostor = folder / component.name / f"{component.library}.py"
+        if impostor.exists():
+            raise Unsupported(
+                f"{component.name}/{impostor.name} would take the place of {component.library}: "
+                "code of a model is never run",
+                hint=f"package the model with --exclude '{component.name}/{impostor.name}'",
+            )

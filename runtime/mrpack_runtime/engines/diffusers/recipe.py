@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mrpack_runtime.runners.recipe import Floor, Install, Probe, Recipe, Variant
+from mrpack_runtime.recipe import Floor, Install, Probe, Recipe, Variant
 
 _GIB: Final = 2**30
 _REQUIREMENTS: Final = (

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.engine import EngineSettings, Installation, Launch, ModelBundle, Operation
+from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, Launcher
 from mrpack_runtime.engines.llamacpp.llama_cpp_server import LlamaCppServer
 from mrpack_runtime.engines.llamacpp.memory import memory
 from mrpack_runtime.engines.llamacpp.native import Native, Wheel
 from mrpack_runtime.engines.llamacpp.plan import plan
+from mrpack_runtime.engines.llamacpp.requests import explained, tool_refusal
 from mrpack_runtime.engines.llamacpp.xllamacpp import Xllamacpp
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.memory import Memory
@@ -35,8 +35,13 @@ class LlamaCpp:
     install_hint = "pip install 'mrpack[llamacpp]'"
 
     def installations(self, host: HostFacts) -> tuple[Installation, ...]:
-        found = (launcher.find(host) for launcher in _LAUNCHERS)
-        return tuple(installation for installation in found if installation)
+        """A program of the user's own, then Python by Python: whoever made one for engines means it."""
+        found: dict[str, Installation] = {}
+        for pythons in ((), *((python,) for python in host.pythons)):
+            for launcher in _LAUNCHERS:
+                if one := launcher.find(replace(host, pythons=pythons)):
+                    found.setdefault(one.launcher, one)
+        return tuple(found.values())
 
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         del host  # it runs on everything that it is installed on
@@ -52,22 +57,19 @@ class LlamaCpp:
         """Its own answer would be 500."""
         return None if bundle.mmproj is not None else "this model takes text only: it has no projector"
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
-        del free_port  # all launchers listen on a socket
-        if settings.operation not in self.operations:
-            raise Unsupported(f"{self.name} has no {settings.operation}")
-        wanted = plan(bundle, settings, host)
-        launcher = next(known for known in _LAUNCHERS if known.name == installation.launcher)
-        return launcher.launch(installation, wanted, host, run_folder)
+    def tool_refusal(self, installation: Installation, bundle: ModelBundle) -> str | None:
+        """llama_cpp.server builds a grammar from the function, whatever the template."""
+        return None if installation.launcher == LlamaCppServer.name else tool_refusal(bundle)
+
+    def explained(self, status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return explained(status, error)
+
+    def launch(self, request: LaunchRequest) -> Launch:
+        if request.settings.operation not in self.operations:
+            raise Unsupported(f"{self.name} has no {request.settings.operation}")
+        wanted = plan(request.bundle, request.settings, request.host)
+        launcher = next(known for known in _LAUNCHERS if known.name == request.installation.launcher)
+        return launcher.launch(request.installation, wanted, request.host, request.run_folder)
 
 
 ENGINE: Final = LlamaCpp()

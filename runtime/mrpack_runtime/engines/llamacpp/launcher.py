@@ -28,15 +28,6 @@ class Launcher(Protocol):
         ...
 
 
-def find_package(host: HostFacts, launcher: str, *packages: str) -> Installation | None:
-    """The first Python with all of `packages`; the version is that of the first of them."""
-    for python in host.pythons:
-        found = [python.find_distribution(package) for package in packages]
-        if found[0] and all(found):
-            return Installation(launcher=launcher, version=found[0].version, where=str(python.executable))
-    return None
-
-
 def spelled(plan: Plan, spelling: str) -> list[tuple[Option, Any]]:
     """The settings of `plan` that a launcher can say; `spelling` is the field of Option that it speaks.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint
-from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, find_package, spelled
+from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint, find_installation
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
@@ -23,7 +23,7 @@ class LlamaCppServer:
     name = _PACKAGE
 
     def find(self, host: HostFacts) -> Installation | None:
-        return find_package(host, self.name, _PACKAGE, _SERVER_PACKAGE)
+        return find_installation(host, _PACKAGE, _SERVER_PACKAGE)
 
     def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
         del host
@@ -75,6 +75,7 @@ def specification(plan: Plan, socket: Path) -> dict[str, Any]:
         "socket": str(socket),
         "chat_template": str(plan.chat_template) if plan.chat_template else None,
         "pooling": model.pop("pooling_type", None),
+        "lora_scale": plan.lora_scale,
         "model": model,
         "server": {"interrupt_requests": False},
     }

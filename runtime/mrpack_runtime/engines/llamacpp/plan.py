@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mrpack.errors import UsageError
 from mrpack.formats.gguf import read_header
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import checked
@@ -17,6 +18,8 @@ from mrpack_runtime.host import HostFacts
 DEFAULT_CONTEXT: Final = 8192
 # As many as llama-server chooses itself.
 DEFAULT_SLOTS: Final = 4
+# llama-server's.
+_DEFAULT_BATCH: Final = 2048
 # Input for embeddings must fit one physical batch. The output layer's buffer grows with it, but for encoders,
 # which have none.
 _EMBEDDING_BATCH: Final = 2048
@@ -36,8 +39,9 @@ _MIB: Final = 2**20
 class Plan:
     """What every launcher says in its own words.
 
-    `context`: tokens that one request may fill, 0 for the model's own. `own`: settings, with our defaults;
-    those in `asked` were set by somebody, and a launcher that cannot say them refuses.
+    `context`: tokens that one request may fill, 0 for the model's own. `lora_scale`: of all adapters.
+    `own`: the other settings, with our defaults; those in `asked` were set by somebody, and a launcher that
+    cannot say them refuses.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Plan:
     mmproj: Path | None
     chat_template: Path | None
     adapters: tuple[Path, ...]
+    lora_scale: float
     own: Mapping[str, Any]
     asked: frozenset[str]
 
@@ -64,11 +69,15 @@ def plan(bundle: ModelBundle, settings: EngineSettings, host: HostFacts) -> Plan
     A number of `parallel` requests reserves that much for each; without one, four slots share it.
 
     Raises:
-        UsageError: a setting that llama.cpp does not have, or a value that it does not take.
+        UsageError: a setting that llama.cpp does not have, a value that it does not take, or a scale of
+            adapters where there are none.
         InvalidArtifact: the weights are no GGUF file; they are looked at only when the config tells too
         little.
     """
     own = checked(settings.own)
+    lora_scale = own.pop("lora_scale", None)
+    if lora_scale is not None and not bundle.adapters:
+        raise UsageError("llamacpp.lora_scale is for LoRA adapters, and this model has none")
     metadata = metadata_of(bundle)
     trained = _trained_context(metadata)
     match settings.context_size:
@@ -88,10 +97,12 @@ def plan(bundle: ModelBundle, settings: EngineSettings, host: HostFacts) -> Plan
         mmproj=bundle.mmproj,
         chat_template=bundle.chat_template,
         adapters=bundle.adapters,
+        lora_scale=1.0 if lora_scale is None else float(lora_scale),
         own={
             "kv_unified": settings.parallel is None,
             "cache_ram": min(host.memory // _MIB // _CACHE_SHARE, _CACHE_LIMIT_MIB),
             **_embedding_defaults(settings.operation, context, metadata),
+            **_batch_for(own),
             **own,
         },
         asked=frozenset(own),
@@ -108,6 +119,12 @@ def _embedding_defaults(operation: Operation, context: int, metadata: Mapping[st
         batch = context if encoder and context else min(context or _EMBEDDING_BATCH, _EMBEDDING_BATCH)
         own |= {"batch_size": batch, "ubatch_size": batch}
     return own
+
+
+def _batch_for(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What is computed at once is a part of the batch: a user who wants more of it need say so only once."""
+    wanted = own.get("ubatch_size", 0)
+    return {"batch_size": wanted} if wanted > _DEFAULT_BATCH else {}
 
 
 def metadata_of(bundle: ModelBundle) -> Mapping[str, str]:

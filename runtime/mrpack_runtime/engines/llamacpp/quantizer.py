@@ -140,13 +140,12 @@ def _programs(host: HostFacts) -> Iterator[LlamaQuantizer]:
 
 
 def _libraries(host: HostFacts) -> Iterator[LlamaQuantizer]:
-    for python in host.pythons:
-        for package in _PACKAGES:
-            distribution = python.find_distribution(package)
-            for file in (distribution.files or ()) if distribution else ():
+    for package in _PACKAGES:
+        for python, distribution in host.pythons_with(package):
+            for file in distribution.files or ():
                 library = Path(str(file.locate()))
                 if file.name in _LIBRARIES and library.is_file():
-                    name = f"{package} {distribution.version if distribution else ''} ({library})"
+                    name = f"{package} {distribution.version} ({library})"
                     yield LlamaQuantizer(name, host, library=library, python=python.executable)
 
 

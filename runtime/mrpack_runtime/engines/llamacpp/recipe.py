@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mrpack_runtime.runners.recipe import Floor, Install, Probe, Recipe, Variant
+from mrpack_runtime.recipe import Floor, Install, Probe, Recipe, Variant
 
 _MIB: Final = 2**20
 # Its attributes are renamed between releases (docs/engines.md).

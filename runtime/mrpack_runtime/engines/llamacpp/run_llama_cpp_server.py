@@ -51,7 +51,7 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another
     def __init__(self, *arguments: Any, **options: Any) -> None:
         if SPECIFICATION["pooling"] is not None:
             options["pooling_type"] = SPECIFICATION["pooling"]
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **options, lora_scale=SPECIFICATION["lora_scale"])
         llama_cpp.llama_set_embeddings(self.ctx, False)  # else every prompt token costs an output
         self.prompt_tokens = self.completion_tokens = 0
         file = SPECIFICATION["chat_template"]

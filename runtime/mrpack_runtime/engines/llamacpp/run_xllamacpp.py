@@ -34,7 +34,7 @@ def converted(name: str, current: Any, value: Any) -> Any:
         case set(), list():
             return set(value)
         case list(), list() if name == "lora_adapters":
-            return [adapter(path) for path in value]
+            return [adapter(**each) for each in value]
         case _:
             return value
 
@@ -44,10 +44,10 @@ def member(kind: type[Enum], word: str) -> Enum:
     return min(found, key=lambda member: len(member.name))
 
 
-def adapter(path: str) -> Any:
+def adapter(path: str, scale: float) -> Any:
     found = xllamacpp.CommonAdapterLoraInfo()
     found.path = path
-    found.scale = 1.0
+    found.scale = scale
     return found
 
 

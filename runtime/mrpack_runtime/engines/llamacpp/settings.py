@@ -99,6 +99,7 @@ OPTIONS: Final = (
     Option("reasoning_format", "--reasoning-format", "reasoning_format",
            words={"deepseek-legacy": "DEEPSEEK_LEGACY"}),
     Option("reasoning_budget", "--reasoning-budget", "sampling.reasoning_budget_tokens"),
+    Option("lora_scale", ""),  # all launchers say it with the adapters themselves
     Option("image_min_tokens", "--image-min-tokens", "image_min_tokens"),
     Option("image_max_tokens", "--image-max-tokens", "image_max_tokens"),
 )

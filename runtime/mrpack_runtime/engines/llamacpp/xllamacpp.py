@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint
-from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, find_package, spelled
+from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint, find_installation
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
@@ -21,7 +21,7 @@ class Xllamacpp:
     name = _PACKAGE
 
     def find(self, host: HostFacts) -> Installation | None:
-        return find_package(host, self.name, _PACKAGE)
+        return find_installation(host, _PACKAGE)
 
     def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
         del host
@@ -59,7 +59,9 @@ def attributes(plan: Plan, socket: Path) -> dict[str, Any]:
     if plan.chat_template:
         found["chat_template"] = {"file": str(plan.chat_template)}
     if plan.adapters:
-        found["lora_adapters"] = [str(adapter) for adapter in plan.adapters]
+        found["lora_adapters"] = [
+            {"path": str(adapter), "scale": plan.lora_scale} for adapter in plan.adapters
+        ]
     for option, value in spelled(plan, "attribute"):
         found[option.attribute.removeprefix("!")] = _value(option, value)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +14,13 @@ from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
     Launch,
+    LaunchRequest,
     ModelBundle,
     Needs,
     Network,
     Operation,
     UnixEndpoint,
+    find_installation,
 )
 from mrpack_runtime.engines.vllm.command import arguments
 from mrpack_runtime.engines.vllm.device import (
@@ -47,6 +49,8 @@ _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # named, for the rules o
 _ARCHITECTURES: Final = frozenset({"x86_64", "arm64"})
 # How long vLLM itself waits for its processes, unless a user has more patience.
 _OWN_READY_TIMEOUT_S: Final = 600
+# As many as the gateway lets through; vLLM itself takes 4, which is OpenAI's number.
+_STOPS: Final = 64
 
 
 class Vllm:
@@ -58,15 +62,8 @@ class Vllm:
 
     def installations(self, host: HostFacts) -> tuple[Installation, ...]:
         """The first of each package; those that compute on a GPU of this machine before the others."""
-        found: dict[str, Installation] = {}
-        for python in host.pythons:
-            for package in (GPU_PACKAGE, CPU_PACKAGE):
-                distribution = python.find_distribution(package)
-                if distribution is not None and package not in found:
-                    found[package] = Installation(
-                        launcher=package, version=distribution.version, where=str(python.executable)
-                    )
-        return tuple(sorted(found.values(), key=lambda one: _preference(host, device_of(one))))
+        found = (find_installation(host, package) for package in (GPU_PACKAGE, CPU_PACKAGE))
+        return tuple(sorted(filter(None, found), key=lambda one: _preference(host, device_of(one))))
 
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         if host.os != "linux":
@@ -87,17 +84,9 @@ class Vllm:
     ) -> Memory:
         return memory(bundle, settings, device_of(installation), host)
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
-        del free_port  # it listens on a socket
+    def launch(self, request: LaunchRequest) -> Launch:
+        installation, bundle, settings = request.installation, request.bundle, request.settings
+        host, run_folder = request.host, request.run_folder
         refuse_code(bundle)
         if _spans_machines(settings):
             _check_ray(installation, host)
@@ -129,11 +118,7 @@ def _spans_machines(settings: EngineSettings) -> bool:
 
 
 def _check_ray(installation: Installation, host: HostFacts) -> None:
-    if not any(
-        python.find_distribution(_RAY)
-        for python in host.pythons
-        if python.executable == Path(installation.where)
-    ):
+    if not any(python.executable == Path(installation.where) for python, _ in host.pythons_with(_RAY)):
         raise Unsupported(
             f"the Ray executor needs the package ray in {installation.where}",
             hint=f"{installation.where} -m pip install 'ray[cgraph]'",
@@ -150,6 +135,7 @@ def _environment(
         "TRITON_CACHE_DIR": str(cache / "triton"),
         "_MRPACK_SHARED_MEMORY": shared_memory_prefix(run_folder),
         "VLLM_CONFIG_ROOT": str(run_folder / "config"),
+        "VLLM_MAX_STOP_STRINGS": str(_STOPS),
         "VLLM_ENGINE_READY_TIMEOUT_S": str(max(_OWN_READY_TIMEOUT_S, int(settings.ready_timeout_s))),
     }
     if _spans_machines(settings):
@@ -175,7 +161,7 @@ def _cache_folder(installation: Installation, host: HostFacts) -> Path | None:
     """
     python = Path(installation.where)
     environment = python.parent.parent
-    if python == host.pythons[0].executable if host.pythons else True:
+    if any(known.ours and known.executable == python for known in host.pythons):
         return None
     return environment / "cache" if os.access(environment, os.W_OK) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mrpack_runtime.runners.recipe import (
+from mrpack_runtime.recipe import (
     Floor,
     Install,
     InstallRequirementsOf,

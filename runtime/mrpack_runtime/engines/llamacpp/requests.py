@@ -1,0 +1,48 @@
+"""What llama.cpp's server does with requests that it should refuse, and what clients are told instead."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from mrpack.formats.gguf import read_header
+from mrpack_runtime.engine import ModelBundle
+
+# It has no code and no type of its own for that (llama.cpp 0c1e570, b11549): 500, `server_error`.
+_TOO_LONG: Final = re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)")
+# As the file has them; the second is taken for requests with tools.
+_TEMPLATE_KEYS: Final = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
+
+
+def tool_refusal(bundle: ModelBundle) -> str | None:
+    """Where the template has no word for tools, the model would answer as if it had not been asked."""
+    if any("tool" in template for template in _templates(bundle.chat_template, bundle.weights[0])):
+        return None
+    return "this model cannot be made to call a function: its chat template knows no tools"
+
+
+@lru_cache(maxsize=32)
+def _templates(file: Path | None, weights: Path) -> tuple[str, ...]:
+    """Files of a bundle never change, and some headers take a fifth of a second."""
+    if file is not None:
+        return (file.read_text(encoding="utf-8"),)
+    header = read_header(weights).values
+    return tuple(str(header[key]) for key in _TEMPLATE_KEYS if key in header)
+
+
+def explained(status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """An input for one vector has to fit one computation."""
+    found = _TOO_LONG.search(str(error.get("message"))) if status == 500 else None
+    if found is None:
+        return status, error
+    tokens, limit = found.groups()
+    return 400, {
+        **error,
+        "message": f"the input has {tokens} tokens, and this engine takes {limit} at once"
+        " (the setting llamacpp.ubatch_size)",
+        "type": "invalid_request_error",
+        "param": "input",
+        "code": "context_length_exceeded",
+    }

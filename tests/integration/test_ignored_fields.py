@@ -1,0 +1,108 @@
+"""The table of fields that engines overlook, held against the engines themselves."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types import completion_create_params, embedding_create_params
+from openai.types.chat import completion_create_params as chat_create_params
+
+from mrpack_runtime.engines import engines
+from mrpack_runtime.protocols.ignored import find_ignored
+from mrpack_runtime.protocols.openai import COMPLETION, EMBEDDING
+from tests.demands import demand
+from tests.fakes.gateway import CHAT, HOST, gateway
+from tests.fakes.tiny_gguf import write_markov
+from tests.integration.engines import made_engines
+
+pytestmark = pytest.mark.engine
+
+KNOWN = {
+    CHAT: chat_create_params.CompletionCreateParamsBase,
+    COMPLETION: completion_create_params.CompletionCreateParamsBase,
+    EMBEDDING: embedding_create_params.EmbeddingCreateParams,
+}
+# vLLM lists it and says that it is ignored.
+LISTED = {"user"}
+CLASSES = {
+    CHAT: ("ChatCompletionRequest",),
+    COMPLETION: ("CompletionRequest",),
+    EMBEDDING: ("EmbeddingCompletionRequest", "EmbeddingChatRequest"),
+}
+# For each path what is asked, and each field with a value that would change the answer if it were read.
+ASKED: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "Who are you?"}]},
+    COMPLETION: {"prompt": "Who are you?"},
+    EMBEDDING: {"input": "Who are you?"},
+}
+VALUES: dict[str, Any] = {
+    "audio": {"voice": "alloy", "format": "wav"},
+    "best_of": 3,
+    "dimensions": 8,
+    "echo": True,
+    "function_call": {"name": "f"},
+    "functions": [{"name": "f", "parameters": {"type": "object"}}],
+    "metadata": {"a": "b"},
+    "modalities": ["audio"],
+    "prediction": {"type": "content", "content": "x"},
+    "web_search_options": {},
+}
+
+
+def openai_fields(path: str) -> set[str]:
+    return set(KNOWN[path].__annotations__)
+
+
+def fields_of(sources: Path, *names: str) -> set[str]:
+    """Of classes and all they inherit, read from the source: to import vLLM takes half a minute."""
+    classes: dict[str, ast.ClassDef] = {}
+    for file in sources.rglob("*.py"):
+        nodes = ast.walk(ast.parse(file.read_text()))
+        classes |= {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (node := classes.get(waiting.pop())) is not None:
+            waiting += [base.id for base in node.bases if isinstance(base, ast.Name)]
+            lines = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
+            found |= {target.id for target in lines if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("path", list(KNOWN))
+def test_vllm_knows_all_other_fields_of_openai(path: str) -> None:
+    sources = next(made_engines().glob("vllm/lib/python3*/site-packages/vllm/entrypoints"), None)
+    demand("" if sources else "vllm is not installed")
+    assert sources is not None
+    known = fields_of(sources, *CLASSES[path])
+    assert known >= {"model"}
+    ignored = set(find_ignored("vllm", path, dict.fromkeys(openai_fields(path), "x")))
+    assert ignored == openai_fields(path) - known | LISTED
+
+
+def test_llama_cpp_answers_the_same_with_and_without_them(short_folder: Path) -> None:
+    engine = engines()["llama.cpp"]
+    demand("" if engine.installations(HOST) else "llama.cpp is not installed")
+
+    async def main() -> None:
+        async with gateway(short_folder, engine, models=(), settings='{"context_size": 512}') as g:
+            g.library.add("localhost/tiny:latest", write_markov(short_folder).read_bytes())
+            for path, asked in ASKED.items():
+                body = {"model": "tiny", "max_tokens": 8, **asked}
+                without = said((await g.client.post(path, body)).json)
+                for name in find_ignored("llama.cpp", path, dict.fromkeys(openai_fields(path), "x")):
+                    answer = await g.client.post(path, {**body, name: VALUES.get(name, "x")})
+                    assert answer.status == 200, (path, name, answer.body)
+                    assert answer.headers["x-mrpack-ignored"] == name
+                    assert said(answer.json) == without, (path, name)
+
+    asyncio.run(main())
+
+
+def said(answer: Any) -> Any:
+    """What was answered, without its times."""
+    return answer.get("choices") or [len(row["embedding"]) for row in answer["data"]]
