@@ -64,8 +64,8 @@ class FastEngine:
     def unsupported_reason(self, *_):
         return None
 
-    def launch(self, *_, run_folder, **__):
-        path = run_folder / "engine.sock"
+    def launch(self, request):
+        path = request.run_folder / "engine.sock"
         return Launch(
             engine="bench",
             launcher="program",
@@ -82,10 +82,10 @@ async def main(folder):
     library = OneModel(folder)
     gateway = Gateway(
         library=library,
-        resolver=Resolver(library, engines, host, CommandSettings()),
-        pool=Pool(EngineWorkshop(host, folder, folder, Sandbox.OFF)),
+        resolver=Resolver(library, engines, lambda: host, CommandSettings()),
+        pool=Pool(EngineWorkshop(lambda: host, folder, folder, Sandbox.OFF)),
         engines=engines,
-        host=host,
+        host=lambda: host,
         policy=Policy(),
         logbook=LogBook(folder),
         version="bench",

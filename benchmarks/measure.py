@@ -1,4 +1,7 @@
-"""Runs commands and says what they cost: wall and CPU seconds, peak memory; tables, JSON and a plot."""
+"""Runs commands and says what they cost: wall and CPU seconds, peak memory; tables, JSON and a plot.
+
+As a program it draws the plots of earlier runs anew: `python benchmarks/measure.py NAME.json…`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -184,18 +188,22 @@ def version_of(command: Sequence[str]) -> str:
     return (done.stdout or done.stderr).splitlines()[0].strip()[:60] if done.returncode == 0 else "absent"
 
 
-def plot(costs: Sequence[Cost], path: Path, title: str) -> None:
-    """Bars of user and system seconds, in groups by job, as SVG."""
+def plot(costs: Sequence[Cost], path: Path, title: str, note: str = "") -> None:
+    """Bars of user and system seconds, in groups by job, as SVG. `note` stands below, in small letters."""
     jobs = list(dict.fromkeys(cost.job for cost in costs))
-    height = 20 * len(costs) + 34 * len(jobs) + 50
+    notes = textwrap.wrap(note, 130)
+    height = 20 * len(costs) + 34 * len(jobs) + 76 + 14 * len(notes)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" role="img">',
         '<g font-family="sans-serif" font-size="12">',
         f"<title>{escape(title)}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
-        f'<text x="10" y="24" font-size="16">{escape(title)}: CPU seconds, user (dark) and system</text>',
+        f'<text x="10" y="24" font-size="16" font-weight="bold">{escape(title)}: CPU seconds</text>',
+        *_key(170, "user", 0),
+        *_key(240, "system", 1),
+        '<text x="326" y="48" fill="#555">each job has a scale of its own</text>',
     ]
-    y = 40
+    y = 54
     for job in jobs:
         rows = [cost for cost in costs if cost.job == job]
         scale = 480 / (max(cost.cpu for cost in rows) or 1)
@@ -206,7 +214,19 @@ def plot(costs: Sequence[Cost], path: Path, title: str) -> None:
             parts += _bar(cost, y, scale)
             y += 20
         y += 8
+    for line in notes:
+        y += 14
+        parts.append(f'<text x="10" y="{y}" font-size="10" fill="#555">{escape(line)}</text>')
     path.write_text("\n".join([*parts, "</g></svg>\n"]))
+
+
+def _key(x: int, word: str, shade: int) -> list[str]:
+    colours = (OUR_COLOURS[shade], COLOURS[shade])
+    squares = [
+        f'<rect x="{x + 12 * number}" y="38" width="11" height="11" fill="{colour}"/>'
+        for number, colour in enumerate(colours)
+    ]
+    return [*squares, f'<text x="{x + 28}" y="48">{word}</text>']
 
 
 def _bar(cost: Cost, y: int, scale: float) -> list[str]:
@@ -234,9 +254,21 @@ def write(
     )
     header = ", ".join(f"{key} {value}" for key, value in facts.items())
     (folder / f"{name}.md").write_text(f"{header}\n\n{table(costs, reference)}\n")
-    plot(costs, folder / f"{name}.svg", name)
+    plot(costs, folder / f"{name}.svg", name, header)
+
+
+def redraw(report: Path) -> None:
+    """NAME.svg anew, beside the NAME.json of an earlier run."""
+    document = json.loads(report.read_text())
+    note = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
+    plot([Cost(**cost) for cost in document["costs"]], report.with_suffix(".svg"), report.stem, note)
 
 
 def show(costs: Sequence[Cost], reference: Mapping[str, str], folder: Path) -> None:
     print("\n" + table(costs, reference))
     print(f"\nwritten to {folder}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        redraw(Path(argument))

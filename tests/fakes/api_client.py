@@ -7,33 +7,24 @@ import http.client
 import json
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mrpack.digest import Digest
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.mediatypes import OCI_EMPTY
+from tests.fakes.http_answer import HttpAnswer
 
 CONFIG = b"{}"
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
+class Answer(HttpAnswer):
     @property
     def code(self) -> str:
         """The first OCI error code, if any."""
         if self.headers.get("content-type") != "application/json":
             return ""
         return json.loads(self.body).get("errors", [{"code": ""}])[0]["code"]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class ApiClient:

@@ -168,6 +168,11 @@ def chunks(path: str, body: dict[str, Any], state: State) -> list[dict[str, Any]
             events.insert(-1, envelope(kind, state, choices=[choice]))
         if "tool_calls" in found:
             events[-1]["choices"][0]["finish_reason"] = "tool_calls"
+    if body.get("return_progress"):
+        for processed in (0, 3):
+            choice = {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
+            progress = {"total": 3, "cache": 0, "processed": processed, "time_ms": 0}
+            events.insert(0, envelope(kind, state, choices=[choice], prompt_progress=progress))
     if (body.get("stream_options") or {}).get("include_usage"):
         events.append(envelope(kind, state, choices=[], usage=usage(body)))
     return events

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from mrpack.digest import Digest
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import (
-    EngineSettings,
     Installation,
     Launch,
+    LaunchRequest,
     ModelBundle,
     Needs,
     Operation,
@@ -37,6 +36,7 @@ class FakeEngine:
     operations: frozenset[Operation] = frozenset(Operation)
     install_hint: str = "pip install fake-engine"
     installed: bool = True
+    untested: bool = False
     refusal: str | None = None
     tcp: bool = False
     quirks: str | None = None
@@ -52,20 +52,14 @@ class FakeEngine:
     def unsupported_reason(self, host: HostFacts, config: ModelConfig) -> str | None:
         return self.refusal
 
-    def launch(
-        self,
-        installation: Installation,
-        bundle: ModelBundle,
-        settings: EngineSettings,
-        *,
-        host: HostFacts,
-        run_folder: Path,
-        free_port: Callable[[], int],
-    ) -> Launch:
+    def launch(self, request: LaunchRequest) -> Launch:
+        bundle, settings = request.bundle, request.settings
         if settings.operation not in self.operations:
             raise Unsupported(f"{self.name} has no operation {settings.operation}")
         mode = str(settings.own.get("mode", self.mode))
-        endpoint = TcpEndpoint(free_port()) if self.tcp else UnixEndpoint(run_folder / "engine.sock")
+        endpoint = (
+            TcpEndpoint(request.free_port()) if self.tcp else UnixEndpoint(request.run_folder / "engine.sock")
+        )
         where = (
             ("--port", str(endpoint.port))
             if isinstance(endpoint, TcpEndpoint)
@@ -74,8 +68,8 @@ class FakeEngine:
         program = (sys.executable, str(PROGRAM), "--mode", mode, "--alias", bundle.name)
         launch = Launch(
             engine=self.name,
-            launcher=installation.launcher,
-            version=installation.version,
+            launcher=request.installation.launcher,
+            version=request.installation.version,
             argv=(*program, *where, *self.arguments),
             environment={},
             endpoint=endpoint,

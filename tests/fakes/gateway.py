@@ -21,7 +21,7 @@ from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
-from mrpack_runtime.host import probe_host
+from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.scheduling import PoolLimits
@@ -32,22 +32,18 @@ from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
 from tests.fakes.folder_shelf import FolderShelf
+from tests.fakes.http_answer import HttpAnswer
 
 HOST = probe_host({"PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 DEADLINE_S = 30.0
 CHAT = "/v1/chat/completions"
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+def this_host() -> HostFacts:
+    return HOST
 
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
+class Answer(HttpAnswer):
     @property
     def events(self) -> list[Any]:
         """The data of server-sent events; `[DONE]` as text."""
@@ -219,6 +215,7 @@ async def gateway(
     drain_s: float = 5.0,
     deadlines: Deadlines | None = None,
     tls: SSLContext | None = None,
+    log_prompts: bool = False,
 ) -> AsyncIterator[Running]:
     """Each name of `models` is a model of its own; `settings` is a document of overrides."""
     engine = engine or FakeEngine()
@@ -228,26 +225,27 @@ async def gateway(
     library = FolderLibrary(folder / "models")
     for number, name in enumerate(models):
         library.add(name, f"GGUF {number}".encode())
-    pool = Pool(EngineWorkshop(HOST, folder / "run", folder / "logs"), limits)
+    pool = Pool(EngineWorkshop(this_host, folder / "run", folder / "logs"), limits)
     configured = MemorySettings()
     parts = Gateway(
         library=library,
         resolver=Resolver(
             library,
             engines,
-            HOST,
+            this_host,
             CommandSettings(overrides=parse_overrides(settings.encode()), ready_timeout_s=ready_timeout_s),
             configured=configured,
         ),
         pool=pool,
         engines=engines,
-        host=HOST,
+        host=this_host,
         policy=policy or Policy(),
         logbook=LogBook(folder / "logs"),
         version="0",
         deadlines=deadlines or Deadlines(),
         configured=configured,
         shelf=FolderShelf(library),
+        log_prompts=log_prompts,
     )
     async with serving(parts, endpoint or TcpEndpoint(0), drain_s=drain_s, tls=tls) as bound:
         yield Running(Client(bound), pool, library, engine, folder, configured)

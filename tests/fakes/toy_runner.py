@@ -15,11 +15,11 @@ from pathlib import Path
 import uv
 
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.recipe import Install, Probe, Recipe, Variant
 from mrpack_runtime.runners.host import engine_folders
 from mrpack_runtime.runners.install import Runner
 from mrpack_runtime.runners.installers import Installer, Uv
 from mrpack_runtime.runners.plan import InstallPlan, plan_install
-from mrpack_runtime.runners.recipe import Install, Probe, Recipe, Variant
 
 # It has a row in the platform table; nothing else of that engine is used.
 ENGINE = "diffusers"

@@ -11,7 +11,7 @@ import pytest
 from mrpack_runtime.scheduling import PoolLimits
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, Answer, gateway
-from tests.fakes.odd_requests import GENERATE, MESSAGES, NEEDED, OLLAMA_CHAT, RESPONSES, family
+from tests.fakes.odd_requests.row import GENERATE, MESSAGES, NEEDED, OLLAMA_CHAT, RESPONSES, family
 
 # By mode of tests/fakes/engine.py: status, OpenAI's code, and a word of the reason.
 FAULTS: dict[str, tuple[int, str, str]] = {

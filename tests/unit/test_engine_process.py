@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ from typing import Any
 import pytest
 
 from mrpack.errors import EngineFailed, HostRefused
-from mrpack_runtime.engine import EngineSettings, Launch, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, Launch, LaunchRequest, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from tests.fakes.fake_engine import PROGRAM, FakeEngine, fake_bundle
+from tests.fakes.gateway import until
+from tests.waiting import until as wait_until
 
 HOST = probe_host({"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HF_TOKEN": "hf_secret"})
 DEADLINE_S = 30.0
@@ -39,12 +40,14 @@ def launch(run_folder: Path, engine: FakeEngine) -> Launch:
     folder.mkdir(exist_ok=True)
     (installation,) = engine.installations(HOST)
     return engine.launch(
-        installation,
-        fake_bundle(folder),
-        EngineSettings(),
-        host=HOST,
-        run_folder=run_folder,
-        free_port=free_port,
+        LaunchRequest(
+            installation=installation,
+            bundle=fake_bundle(folder),
+            settings=EngineSettings(),
+            host=HOST,
+            run_folder=run_folder,
+            free_port=free_port,
+        )
     )
 
 
@@ -74,12 +77,6 @@ async def ask(process: EngineProcess, path: str, body: dict[str, Any] | None = N
         writer.close()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  # there is no event for what tests look at
-            await asyncio.sleep(0.005)
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -87,13 +84,6 @@ def is_alive(pid: int) -> bool:
         return False
     except ProcessLookupError:
         return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -421,6 +411,6 @@ def test_facts_of_this_host_are_plausible():
     assert host.memory > 2**28
     assert host.find_program("sh") is not None
     assert host.find_program("no-such-program") is None
-    assert host.pythons[0].find_distribution("pytest") is not None
-    assert host.pythons[0].find_distribution("no-such-distribution") is None
+    assert host.pythons[-1].find_distribution("pytest") is not None
+    assert host.pythons[-1].find_distribution("no-such-distribution") is None
     assert not {"HF_TOKEN", "AWS_SECRET_ACCESS_KEY"} & set(HOST.environment)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +15,12 @@ from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
     Launch,
+    LaunchRequest,
     ModelBundle,
     Operation,
     RenamesSampling,
     TcpEndpoint,
-    Untested,
+    caveat,
 )
 from mrpack_runtime.engines import engines, mlx, sglang
 from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
@@ -42,8 +42,8 @@ class OwnWords(FakeEngine):
     def sampling_names(self) -> dict[str, str]:
         return {"repeat_penalty": "repetition_penalty"}
 
-    def launch(self, *arguments: Any, **options: Any) -> Launch:
-        return replace(super().launch(*arguments, **options), served_name="default_model")
+    def launch(self, request: LaunchRequest) -> Launch:
+        return replace(super().launch(request), served_name="default_model")
 
 
 def test_an_engine_is_asked_in_its_own_words_and_answers_in_ours(short_folder):
@@ -71,7 +71,7 @@ def test_vllm_has_other_words_for_sampling():
 
 
 def test_engines_that_nobody_has_run_come_last():
-    untested = [name for name, engine in engines().items() if isinstance(engine, Untested)]
+    untested = [name for name, engine in engines().items() if caveat(engine)]
     assert untested == ["mlx", "sglang"]
     assert list(engines())[-2:] == untested
 
@@ -105,12 +105,14 @@ def test_they_listen_on_loopback_and_open_the_folder(name, tmp_path: Path):
 
     def launch(settings: EngineSettings) -> Launch:
         return engine.launch(
-            Installation(launcher=name, version="1", where="/x/bin/python"),
-            bundle,
-            settings,
-            host=HERE[name],
-            run_folder=tmp_path,
-            free_port=lambda: 4711,
+            LaunchRequest(
+                installation=Installation(launcher=name, version="1", where="/x/bin/python"),
+                bundle=bundle,
+                settings=settings,
+                host=HERE[name],
+                run_folder=tmp_path,
+                free_port=lambda: 4711,
+            )
         )
 
     found = launch(EngineSettings(context_size=64, parallel=2))

@@ -90,9 +90,10 @@ def test_anthropic_client_streams_thoughts_text_and_tools(short_folder):
                 tools=[{"name": "f", "input_schema": {"type": "object"}}],
                 extra_body={"fake": {**CALLS, "thoughts": "hm"}},
             ) as stream:
-                text = "".join([piece async for piece in stream.text_stream])
+                events = [event async for event in stream]
                 message = await stream.get_final_message()
-            assert text == TEXT
+            assert "".join(event.text for event in events if event.type == "text") == TEXT
+            assert (events[0].type, events[0].message.usage.input_tokens) == ("message_start", 3)
             assert [block.type for block in message.content] == ["thinking", "text", "tool_use", "tool_use"]
             assert [block.input for block in message.content if block.type == "tool_use"] == [{"x": 1}, {}]
             assert message.stop_reason == "tool_use"
@@ -154,6 +155,33 @@ def test_openai_client_gets_a_response(short_folder, prefix):
             await client.responses.delete(response.id)
             with pytest.raises(openai.NotFoundError):
                 await client.responses.retrieve(response.id)
+
+    asyncio.run(main())
+
+
+def test_openai_client_pages_through_what_was_asked(short_folder):
+    async def main() -> None:
+        async with open_ai(short_folder) as (_, client):
+            texts = [f"question {number}" for number in range(5)]
+            asked: list[Any] = [{"role": "user", "content": text} for text in texts]
+            response = await client.responses.create(model="fake", input=asked)
+            pages = client.responses.input_items.list(response.id, order="asc", limit=2)
+            assert [item.content async for item in pages] == texts
+            for wrong in ({"limit": 0}, {"after": "nobody"}):
+                with pytest.raises(openai.BadRequestError):
+                    await client.responses.input_items.list(response.id, **wrong)
+
+    asyncio.run(main())
+
+
+def test_openai_client_cannot_cancel_what_is_answered(short_folder):
+    async def main() -> None:
+        async with open_ai(short_folder) as (_, client):
+            response = await client.responses.create(model="fake", input="hi")
+            with pytest.raises(openai.BadRequestError, match="background"):
+                await client.responses.cancel(response.id)
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.cancel("resp_0")
 
     asyncio.run(main())
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from mrpack.errors import EngineFailed
 from mrpack_runtime.gateway.app import run_loop
-from mrpack_runtime.gateway.connections import Deadlines, GatewayServer, peer_address
+from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.scheduling import PoolLimits
 from tests.fakes.gateway import (
@@ -32,8 +31,8 @@ from tests.unit.test_pool import stage
 
 COUNT = 1000
 ROUNDS = 100
-# What goals promise for the real deadlines, with room for a busy machine.
-CUT_S = 15.0
+# As long as a client may take in these tests; what the real ones are is asserted in test_gateway_limits.
+SHORT = Deadlines(header_s=2.0, body_idle_s=2.0, patrol_s=0.1)
 PATIENCE_S = 60.0
 STREAMS_S = 240.0
 JSON = {"Content-Type": "application/json"}
@@ -46,6 +45,7 @@ async def until_closed(reader: asyncio.StreamReader) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("deadlines", [SHORT, Deadlines()], ids=["short deadlines", "the real ones"])
 @pytest.mark.parametrize(
     "start",
     [
@@ -54,11 +54,10 @@ async def until_closed(reader: asyncio.StreamReader) -> None:
     ],
     ids=["half a header", "half a body"],
 )
-def test_a_thousand_who_dawdle_are_cut_while_others_are_answered(short_folder, start):
+def test_a_thousand_who_dawdle_are_cut_while_others_are_answered(short_folder, start, deadlines):
     async def main() -> None:
-        async with gateway(short_folder) as g:
+        async with gateway(short_folder, deadlines=deadlines) as g:
             await g.client.chat()
-            begin = time.monotonic()
             opened = [await g.client.connect() for _ in range(COUNT)]
             for _, writer in opened:
                 writer.write(start)
@@ -70,7 +69,6 @@ def test_a_thousand_who_dawdle_are_cut_while_others_are_answered(short_folder, s
                     answered += 1
                     await asyncio.sleep(0.1)
             assert answered > 3
-            assert time.monotonic() - begin < CUT_S + PATIENCE_S
             for _, writer in opened:
                 writer.close()
 
@@ -131,38 +129,3 @@ async def kill(pool: Pool) -> None:
     for shot in pool.snapshot():
         if shot.pid is not None:
             os.kill(shot.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("peer", "address"),
-    [
-        (("127.0.0.1", 5), None),
-        (("::1", 5, 0, 0), None),
-        (("::ffff:127.0.0.1", 5, 0, 0), None),
-        ("", None),
-        (None, None),
-        (("192.0.2.7", 5), "192.0.2.7"),
-        (("::ffff:192.0.2.7", 5, 0, 0), "192.0.2.7"),
-        (("2001:db8::1:2", 5, 0, 0), "2001:db8::/64"),
-        (("fe80::1%eth0", 5, 0, 2), "fe80::/64"),
-    ],
-)
-def test_clients_of_other_machines_are_counted_by_their_address(peer, address):
-    assert peer_address(peer) == address
-
-
-def test_one_address_cannot_take_all_connections():
-    async def main() -> None:
-        async def answer(request):
-            raise NotImplementedError
-
-        server = GatewayServer(answer, Deadlines(), limit=16)
-        assert [server.let_in("192.0.2.7") for _ in range(3)] == [True, True, False]
-        assert server.let_in("192.0.2.8")
-        assert server.let_in(None)
-        for _ in range(2):
-            server.let_out("192.0.2.7")
-        assert server.let_in("192.0.2.7")
-        await server.close(0)
-
-    asyncio.run(main())

@@ -161,18 +161,18 @@ def test_chunked_bodies_are_read(short_folder):
     asyncio.run(main())
 
 
-def test_a_client_that_asks_to_continue_is_told_to(short_folder):
+@pytest.mark.parametrize(("body", "status"), [(json.dumps(chat_body()).encode(), 200), (b"[", 400)])
+def test_a_client_that_asks_to_continue_is_told_to_and_answered(short_folder, body, status):
     async def main() -> None:
         async with gateway(short_folder) as g:
             reader, writer = await g.client.connect()
-            body = json.dumps(chat_body()).encode()
             head = request_bytes(
                 "POST", CHAT, b"", {**JSON, "Expect": "100-continue", "Content-Length": str(len(body))}
             )
             writer.write(head)
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(body)
-            assert (await read_answer(reader)).status == 200
+            assert (await read_answer(reader)).status == status
             writer.close()
 
     asyncio.run(main())
@@ -224,5 +224,5 @@ def test_a_client_that_takes_nothing_is_cut_and_its_engine_freed(short_folder):
 
 def test_the_real_deadlines_keep_the_promise_of_fifteen_seconds():
     real = Deadlines()
-    assert real.header_s + real.patrol_s < 15
-    assert real.body_idle_s < 15
+    assert real.header_s + real.patrol_s <= 15
+    assert real.body_idle_s <= 15

@@ -14,6 +14,7 @@ import pytest
 
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.routes import mounted
+from mrpack_runtime.scheduling import Phase
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import (
     CHAT,
@@ -192,6 +193,31 @@ def test_settings_by_hand_reach_the_next_engine(short_folder):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("field", "headers"), [({"preload": True}, {}), ({}, {"X-Preload-Only": "true"})])
+def test_settings_by_hand_load_the_model_where_that_is_asked(short_folder, field, headers):
+    async def main() -> None:
+        async with serving(short_folder) as g:
+            body = {"model": "fake", "keep_alive": "1h"}
+            assert (await g.client.post("/engines/_configure", body)).status == 202
+            assert not g.pool.snapshot()
+            answer = await g.client.post("/engines/_configure", {**body, **field}, headers)
+            assert (answer.status, answer.body) == (202, b"")
+            (running,) = g.pool.snapshot()
+            assert (running.phase, running.keep_alive_s) == (Phase.READY, 3600)
+            assert await g.engine_requests() == []
+
+    asyncio.run(main())
+
+
+def test_a_model_that_does_not_load_with_its_settings_says_so(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(name="llama.cpp", mode="crash")) as g:
+            answer = await g.client.post("/engines/_configure", {"model": "fake", "preload": True})
+            assert (answer.status, answer.json["error"]["code"]) == (502, "engine_failed")
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -229,6 +255,7 @@ def test_settings_wait_for_no_one_who_is_served(short_folder):
         ("POST", "/engines/install-backend", {"backend": "vllm"}),
         ("POST", "/engines/uninstall-backend", {"backend": "vllm"}),
         ("GET", "/engines/requests", None),
+        ("GET", "/models/fake?remote=true", None),
         ("POST", "/models/fake/repackage", {"target": "x"}),
         ("POST", "/api/create", {"model": "x"}),
     ],

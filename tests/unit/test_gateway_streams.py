@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_a_client_that_leaves_ends_the_stream_of_the_engine(short_folder):
     asyncio.run(main())
 
 
-def test_two_hundred_clients_that_leave_leave_nothing_behind(short_folder):
+def test_two_hundred_clients_that_leave_leave_nothing_behind(short_folder, caplog):
     async def main() -> None:
         async with gateway(short_folder) as g:
             await g.client.chat()
@@ -136,6 +137,7 @@ def test_two_hundred_clients_that_leave_leave_nothing_behind(short_folder):
             assert (await g.client.chat()).status == 200
 
     asyncio.run(main())
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_client_that_leaves_before_the_answer_frees_the_engine(short_folder):
@@ -162,6 +164,22 @@ def test_a_load_goes_on_when_its_client_leaves(short_folder):
             assert (await g.client.chat()).status == 200
             assert len(g.engine.launches) == 1
             await until(lambda: is_idle(g))
+
+    asyncio.run(main())
+
+
+def test_who_asked_first_may_leave_and_the_others_still_get_their_answers(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(mode="slow", arguments=("--load-time", "0.5"))) as g:
+            _, first = await g.client.connect()
+            first.write(request_bytes("POST", CHAT, json.dumps(chat_body()).encode(), JSON))
+            await until(lambda: len(g.pool.snapshot()) == 1)
+            others = [asyncio.create_task(g.client.chat()) for _ in range(5)]
+            await until(lambda: g.pool.waiting == 6)
+            first.transport.abort()
+            await until(lambda: g.pool.waiting == 5)
+            assert {(await other).status for other in others} == {200}
+            assert len(g.engine.launches) == 1
 
     asyncio.run(main())
 
@@ -336,6 +354,17 @@ def test_idle_engines_end_and_come_back(short_folder):
             await until(lambda: not g.pool.snapshot())
             assert (await g.client.chat()).status == 200
             assert len(g.engine.launches) == 2
+
+    asyncio.run(main())
+
+
+def test_a_keep_alive_without_end_sets_no_timer(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, settings='{"keep_alive": "-1"}') as g:
+            await g.client.chat()
+            (shot,) = g.pool.snapshot()
+            assert shot.keep_alive_s is None
+            assert (shot.phase, shot.busy) == (Phase.READY, 0)
 
     asyncio.run(main())
 

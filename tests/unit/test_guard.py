@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrpack.errors import AccessDenied, MrpackError
 from mrpack_runtime.gateway.bodies import check_content_type, parse_object, screen
-from mrpack_runtime.gateway.errors import NotJson, RequestRefused, UnsupportedMediaType
+from mrpack_runtime.gateway.errors import NotJson, UnsupportedMediaType
 from mrpack_runtime.gateway.guard import (
     Policy,
     Scope,
@@ -27,6 +27,7 @@ from mrpack_runtime.gateway.guard import (
     is_origin_allowed,
     preflight_headers,
 )
+from mrpack_runtime.refusal import RequestRefused
 
 LOOPBACK = Policy()
 NAMED = Policy(hosts=frozenset({"gpu.example.com", "192.0.2.7"}))

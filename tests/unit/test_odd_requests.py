@@ -6,7 +6,8 @@ import asyncio
 
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway
-from tests.fakes.odd_requests import ODD, ask, faults
+from tests.fakes.odd_requests import ODD
+from tests.fakes.odd_requests.asking import ask, faults
 
 
 def test_rows_have_names_of_their_own():

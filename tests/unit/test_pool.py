@@ -27,7 +27,7 @@ from mrpack_runtime.want import Want
 from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
-from tests.fakes.gateway import HOST, exists, until
+from tests.fakes.gateway import exists, this_host, until
 
 
 class Stage:
@@ -39,9 +39,9 @@ class Stage:
         self.run_base = folder / "run"
         self.library = FolderLibrary(folder / "models")
         self.engine = engine
-        self.workshop = EngineWorkshop(HOST, self.run_base, folder / "logs")
+        self.workshop = EngineWorkshop(this_host, self.run_base, folder / "logs")
         self.pool = Pool(self.workshop, limits)
-        self._resolver = Resolver(self.library, {"fake": engine}, HOST, CommandSettings())
+        self._resolver = Resolver(self.library, {"fake": engine}, this_host, CommandSettings())
 
     async def want(self, name: str) -> Want:
         self.library.add(name, name.encode())
@@ -158,7 +158,7 @@ class Failing(EngineWorkshop):
     """Cannot make a process."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(HOST, Path(), Path())
+        super().__init__(this_host, Path(), Path())
         object.__setattr__(self, "error", error)
 
     def make(self, want: Want) -> EngineProcess:
@@ -223,8 +223,10 @@ def test_a_preview_starts_nothing_and_leaves_nothing(short_folder):
         async with stage(short_folder) as s:
             launch = s.workshop.preview(await s.want("a"))
             assert launch.engine == "fake"
+            lost = EngineWorkshop(this_host, short_folder / "none", short_folder / "logs")
+            want = await s.want("a")
             with pytest.raises(MrpackError):
-                EngineWorkshop(HOST, short_folder / "none", short_folder / "logs").preview(await s.want("a"))
+                lost.preview(want)
 
     asyncio.run(main())
 

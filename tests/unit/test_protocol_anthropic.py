@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import NAMED_EVENTS
 from mrpack_runtime.protocols.anthropic.answer import MessageAnswer, anthropic_error
 from mrpack_runtime.protocols.anthropic.request import parse_message_request
-from tests.fakes.chat_events import TOOL_STREAM, USAGE, as_sse, chunk, pieces, whole
+from mrpack_runtime.refusal import RequestRefused
+from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, USAGE, as_sse, chunk, pieces, whole
 
 TOOL = {"name": "get_weather", "description": "Weather", "input_schema": {"type": "object"}}
 
@@ -126,16 +126,20 @@ def test_the_rest_of_a_request_has_its_place():
         tools=[TOOL],
         tool_choice={"type": "any", "disable_parallel_tool_use": True},
         thinking={"type": "enabled", "budget_tokens": 1024},
-        output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
+        output_config={
+            "effort": "low",
+            "format": {"type": "json_schema", "schema": {"type": "object"}},
+        },
         min_p=0.1,
         metadata={"user_id": "x"},
     )
     assert body["messages"][0] == {"role": "system", "content": "Be brief.\n\nBe kind."}
     assert (body["max_tokens"], body["stop"], body["temperature"], body["top_k"]) == (9, ["END"], 0.5, 3)
-    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+    assert (body["stream"], body["stream_options"]["include_usage"]) == (True, True)
     assert body["tools"][0]["function"]["parameters"] == {"type": "object"}
     assert (body["tool_choice"], body["parallel_tool_calls"]) == ("required", False)
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
+    assert (body["thinking_budget_tokens"], body["reasoning_effort"]) == (1024, "low")
     assert body["response_format"]["type"] == "json_schema"
     assert body["min_p"] == 0.1  # what we do not know is the engine's
     assert "metadata" not in body
@@ -170,6 +174,30 @@ def test_what_changes_nothing_is_named():
     assert asked.ignored == ("metadata", "service_tier")
 
 
+MARK = {"cache_control": {"type": "ephemeral"}}
+MARKED_RESULT = {
+    "type": "tool_result",
+    "tool_use_id": "t1",
+    "content": [{"type": "text", "text": "12", **MARK}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        MARK,
+        {"system": [{"type": "text", "text": "Be brief.", **MARK}]},
+        {"tools": [{**TOOL, **MARK}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", **MARK}]}]},
+        {"messages": [{"role": "user", "content": [MARKED_RESULT]}]},
+    ],
+)
+def test_a_mark_for_caching_is_named_wherever_it_is(change):
+    asked = parse_message_request(request([{"role": "user", "content": "x"}]) | change)
+    assert asked.ignored == ("cache_control",)
+    assert "cache_control" not in json.dumps(asked.body)
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
@@ -193,6 +221,9 @@ def test_what_changes_nothing_is_named():
         ),
         ({"stream": "yes"}, "stream"),
         ({"tool_choice": {"type": "maybe"}}, "tool_choice.type"),
+        ({"thinking": {"type": "hard"}}, "thinking.type"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "much"}}, "thinking.budget_tokens"),
+        ({"output_config": {"effort": "much"}}, "output_config.effort"),
     ],
 )
 def test_a_wrong_field_is_named(change, param):
@@ -206,6 +237,7 @@ def test_a_wrong_field_is_named(change, param):
     [
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         {"messages": [{"role": "user", "content": [{"type": "container_upload"}]}]},
+        {"mcp_servers": [{"type": "url", "url": "https://tools.example.com", "name": "tools"}]},
     ],
 )
 def test_what_only_anthropic_runs_is_refused(change):
@@ -269,6 +301,32 @@ def test_a_stream_with_thoughts_text_and_calls_has_its_events_in_order():
     assert [json.loads(text) for text in inputs.values()] == [{"city": "Bern"}, {}]
     assert found[-2]["delta"]["stop_reason"] == "tool_use"
     assert (found[-2]["usage"]["input_tokens"], found[-2]["usage"]["output_tokens"]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("early", "tokens"),
+    [
+        (
+            {"prompt_progress": {"total": 30, "cache": 10, "processed": 0, "time_ms": 0}},
+            (20, 10),
+        ),  # llama-server
+        ({"usage": {"prompt_tokens": 30, "completion_tokens": 0, "total_tokens": 30}}, (30, 0)),  # vLLM
+        ({}, (0, 0)),  # an engine that counts at the end
+    ],
+)
+def test_the_start_has_the_tokens_of_the_prompt_where_the_engine_tells_them(early, tokens):
+    first, *_, delta, _ = events_of([{**chunk({"role": "assistant"}), **early}, *TEXT_STREAM])
+    usage = first["message"]["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"]) == (*tokens, 0)
+    assert (delta["usage"]["input_tokens"], delta["usage"]["output_tokens"]) == (3, 5)
+
+
+def test_a_long_prompt_is_told_by_pings():
+    progress = [
+        {**chunk({}), "prompt_progress": {"total": 30, "cache": 0, "processed": done}} for done in (0, 16, 30)
+    ]
+    kinds = [event["type"] for event in events_of([*progress, *TEXT_STREAM])]
+    assert kinds[:4] == ["message_start", "ping", "ping", "content_block_start"]
 
 
 def test_an_empty_answer_is_a_message_all_the_same():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+import ollama
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import JSON_LINES, Served
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
@@ -20,7 +20,8 @@ from mrpack_runtime.protocols.ollama.request import (
     parse_generate,
     parse_keep_alive,
 )
-from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, as_sse, call, pieces, whole, with_calls
+from mrpack_runtime.refusal import RequestRefused
+from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, as_sse, call, chunk, pieces, whole, with_calls
 
 SERVED = Served(model="m", asked_at=1.0, ready_at=3.0, clock=lambda: 10.0)
 QUESTION = [{"role": "user", "content": "hi"}]
@@ -175,6 +176,17 @@ def test_a_whole_answer():
     assert (found["prompt_eval_duration"], found["eval_duration"]) == (2_000_000, 4_500_000)
     calls = ChatAnswer(SERVED).answer(with_calls(call(0, '{"x": 1}', "a", "f")))["message"]["tool_calls"]
     assert calls == [{"id": "a", "function": {"index": 0, "name": "f", "arguments": {"x": 1}}}]
+
+
+def test_probabilities_come_with_their_tokens():
+    token = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
+    row = {"id": 7, **token, "top_logprobs": [token]}
+    answer = ChatAnswer(SERVED).answer(whole("Hi", logprobs={"content": [row]}))
+    assert answer["logprobs"] == [{**token, "top_logprobs": [token]}]
+    (line,) = ChatAnswer(SERVED).chunk(chunk({"content": "Hi"}, logprobs={"content": [row]}))
+    assert line["logprobs"] == answer["logprobs"]
+    assert ollama.ChatResponse.model_validate(answer).logprobs[0].token == "Hi"
+    assert "logprobs" not in ChatAnswer(SERVED).answer(whole("Hi"))
 
 
 def test_vectors():

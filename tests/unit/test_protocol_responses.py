@@ -8,13 +8,15 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import NAMED_EVENTS, Served
 from mrpack_runtime.protocols.responses.history import History, PreviousNotFound, Turn
 from mrpack_runtime.protocols.responses.request import parse_response_request
+from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.chat_events import (
     TEXT_STREAM,
     TOOL_STREAM,
@@ -177,6 +179,17 @@ def test_a_wrong_field_is_named(body, param):
     assert caught.value.param == param
 
 
+def test_what_changes_nothing_is_named():
+    asked = parse(
+        input="x",
+        metadata={"a": "b"},  # which the answer repeats
+        include=["reasoning.encrypted_content"],
+        text={"verbosity": "low"},
+        reasoning={"effort": "low", "summary": "auto"},
+    )
+    assert asked.ignored == ("include", "reasoning.summary", "text.verbosity")
+
+
 def answer(history, given, text, previous=None, **rest):
     asked = parse(history, input=given, previous_response_id=previous, **rest)
     return asked.body["messages"], asked.answering(SERVED).answer(whole(text))
@@ -277,6 +290,49 @@ def test_events_of_thoughts_text_and_calls_build_what_the_end_shows():
     done = [event["item"] for event in found if event["type"] == "response.output_item.done"]
     assert done == found[-1]["response"]["output"]
     assert [item["type"] for item in done] == ["reasoning", "message", "function_call", "function_call"]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        TEXT_STREAM,
+        TOOL_STREAM,
+        [*TEXT_STREAM[:3], chunk({}, "length"), USAGE],
+        [chunk({"refusal": "No."}), chunk({}, "stop"), USAGE],
+    ],
+    ids=["text", "tools", "cut", "refused"],
+)
+def test_every_event_is_one_of_the_official_clients(stream):
+    events = TypeAdapter(ResponseStreamEvent)
+    for event in events_of(stream):
+        found = events.validate_python(event)
+        assert found.type == event["type"]
+        if isinstance(event.get("response"), dict):
+            Response.model_validate(event["response"], strict=True)
+
+
+def test_a_stream_that_breaks_ends_with_a_failed_response():
+    answering = parse(input="x").answering(SERVED)
+    answering.chunk(TEXT_STREAM[1])
+    (last,) = answering.failed({"message": "the engine died"})
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert TypeAdapter(ResponseStreamEvent).validate_python(last).response.error.message == "the engine died"
+
+
+def test_pictures_that_a_call_gives_come_behind_it():
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,QUJD"}
+    output = [{"type": "input_text", "text": "a map"}, picture]
+    given = [
+        {"role": "user", "content": "where?"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": output},
+    ]
+    *_, told, seen = messages(given)
+    assert told == {"role": "tool", "tool_call_id": "a", "content": "a map"}
+    assert seen == {
+        "role": "user",
+        "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}],
+    }
 
 
 def test_an_empty_answer_is_complete_all_the_same():

@@ -16,7 +16,7 @@ from mrpack_runtime.settings import CommandSettings, model_settings, settings_gr
 from mrpack_runtime.want import Want
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
-from tests.fakes.gateway import HOST, until
+from tests.fakes.gateway import this_host, until
 
 GGUF = FakeEngine(name="llama.cpp")
 OTHER = FakeEngine(
@@ -41,7 +41,8 @@ def resolve(
     **options,
 ) -> Want:
     command = options.pop("command", CommandSettings())
-    return asyncio.run(Resolver(library, ENGINES, HOST, command, **options).resolve(name, engine, operation))
+    resolver = Resolver(library, ENGINES, this_host, command, **options)
+    return asyncio.run(resolver.resolve(name, engine, operation))
 
 
 def test_the_format_chooses_the_engine(library):
@@ -138,7 +139,7 @@ class Pulling(FolderLibrary):
 def test_a_missing_model_is_pulled_once_for_all_and_to_the_end(tmp_path):
     async def main() -> None:
         library = Pulling(tmp_path)
-        resolver = Resolver(library, ENGINES, HOST, CommandSettings(), pull=True)
+        resolver = Resolver(library, ENGINES, this_host, CommandSettings(), pull=True)
         name = "localhost/remote:latest"
         asked = [asyncio.create_task(resolver.resolve(name, None, Operation.COMPLETION)) for _ in range(5)]
         await until(lambda: library.pulls)

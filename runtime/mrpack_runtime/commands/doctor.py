@@ -58,7 +58,7 @@ def doctor(invocation: Invocation, *, backend: str | None, client: GatewayClient
         findings = examine(
             wanted,
             recipes(),
-            host,
+            host(),
             probe_home(home, port, answers),
             on_begin=lambda name: invocation.say(f"trying {name} …"),
             broken=engine_folders(home).broken_names(),
@@ -80,7 +80,9 @@ def _report(findings: Findings) -> str:
 def _engine_lines(engine: EngineFindings) -> list[str]:
     if engine.installation is None and engine.probe is None:
         why = (
-            f"cannot run here: {engine.reason}" if engine.reason else f"not installed: {engine.install_hint}"
+            f"cannot run here: {engine.reason}"
+            if engine.reason
+            else f"not installed: {engine.install_hint}{engine.caveat}"
         )
         return [f"{_ABSENT}  {engine.name}: {why}"]
     parts = [engine.name]
@@ -90,7 +92,7 @@ def _engine_lines(engine: EngineFindings) -> list[str]:
         parts += [f"{engine.probe.took_s:.0f} s to import"]
     elif engine.installation:
         parts.append(f"{engine.installation.launcher} {engine.installation.version}")
-    lines = [f"{_GOOD if engine.works else _BAD}  {', '.join(parts)}"]
+    lines = [f"{_GOOD if engine.works else _BAD}  {', '.join(parts)}{engine.caveat}"]
     lines += [f"       in {engine.probe.python}"] if engine.probe else []
     return lines + [line for fault in engine.faults for line in _fault_lines(fault)]
 

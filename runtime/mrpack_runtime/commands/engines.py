@@ -33,7 +33,7 @@ def list_engines(invocation: Invocation) -> None:
 
     home = invocation.settings.home
     with host_with_engines(home, os.environ) as host:
-        states = survey(engines(), host, engine_folders(home))
+        states = survey(engines(), host(), engine_folders(home))
     values = [state.to_json() for state in states]
     if sys.stdout.isatty() and not invocation.json:
         _paint(states)

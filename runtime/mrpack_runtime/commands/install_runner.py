@@ -17,17 +17,17 @@ import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.options import FILE
-from mrpack.cli.progress import human_size
 from mrpack.cli.table import printable
-from mrpack.errors import NotFound, UsageError
+from mrpack.errors import NotFound, Unsupported, UsageError
+from mrpack.model.amounts import human_size
 
 if TYPE_CHECKING:
+    from mrpack_runtime.recipe import Recipe
     from mrpack_runtime.runners.install import InstallEvent, Report, Runner
     from mrpack_runtime.runners.installers import Installer
     from mrpack_runtime.runners.plan import InstallPlan
-    from mrpack_runtime.runners.recipe import Recipe
 
-# As plan.CHOICES; --help looks at no machine.
+# As `plan_install` takes them; --help looks at no machine.
 _GPUS: Final = ("auto", "none", "cuda", "rocm", "metal", "vulkan", "opencl", "cpu")
 # Of what installers say, this is of interest while it goes on.
 _TELLING: Final = re.compile(
@@ -155,7 +155,7 @@ def _install(
     invocation.result("", value)
     device = f", which sees {record.device}" if record.device else ""
     invocation.say(f"{backend} works: {record.package} {record.version}{device}, in {link}")
-    invocation.say("a gateway that runs already sees it after a restart")
+    invocation.say("a gateway that runs takes it for the next model that it loads")
 
 
 def _stay(
@@ -185,12 +185,15 @@ def _stay(
 
 
 def _recipe(backend: str) -> Recipe:
+    from mrpack_runtime.engines import engines  # noqa: PLC0415
     from mrpack_runtime.runners.recipes import recipes  # noqa: PLC0415
 
     found = recipes().get(backend)
-    if found is None:
-        raise NotFound(f"no recipe for an engine {backend!r}", hint=f"known: {', '.join(recipes())}")
-    return found
+    if found is not None:
+        return found
+    if engine := engines().get(backend):
+        raise Unsupported(f"mrpack has no recipe for {backend}", hint=engine.install_hint)
+    raise NotFound(f"no engine is called {backend!r}", hint=f"it installs {', '.join(recipes())}")
 
 
 def _runner(invocation: Invocation) -> Runner:

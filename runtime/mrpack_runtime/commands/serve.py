@@ -23,7 +23,7 @@ from mrpack_runtime.settings import CommandSettings
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from mrpack_runtime.host import HostFacts
+    from mrpack_runtime.host import HostNow
     from mrpack_runtime.want import Want
 
 
@@ -83,6 +83,11 @@ class MemorySize(Size):
 )
 @click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with this PEM file's certificate.")
 @click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, a PEM file of yours alone.")
+@click.option(
+    "--log-prompts",
+    is_flag=True,
+    help="Write prompts and answers, up to 16 KiB each, to the gateway's log; keys are masked.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show how MODELs would be run, with the exact command.")
 def serve(
     invocation: Invocation,
@@ -100,6 +105,7 @@ def serve(
     management_key_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    log_prompts: bool,
     dry_run: bool,
 ) -> None:
     """Serve local models over OpenAI's HTTP API, until it is stopped.
@@ -143,6 +149,7 @@ def serve(
         pull=pull == "missing",
         memory_limit=memory_limit if isinstance(memory_limit, int) else None,
         watch_memory=memory_limit != "none",
+        log_prompts=log_prompts,
     )
     if dry_run:
         _show(invocation, models, options)
@@ -208,7 +215,7 @@ def _show(invocation: Invocation, models: tuple[str, ...], options: Any) -> None
     if not models:
         raise UsageError("--dry-run needs a MODEL")
 
-    async def resolve(host: HostFacts) -> list[tuple[Want, Launch]]:
+    async def resolve(host: HostNow) -> list[tuple[Want, Launch]]:
         workshop = build_workshop(invocation.workspace, host, options.tuning.sandbox)
         resolver = build_resolver(invocation.workspace, host, options)
         wants = [await resolver.resolve(name, None, None) for name in models]

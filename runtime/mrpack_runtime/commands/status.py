@@ -77,4 +77,4 @@ def _installed(invocation: Invocation) -> dict[str, str]:
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
     with host_with_engines(invocation.settings.home, os.environ) as host:
-        return availability(engines(), host)
+        return availability(engines(), host())

@@ -60,6 +60,8 @@ async def serving(
         HostRefused: the port or socket is taken.
     """
     check_policy(gateway.policy)
+    if gateway.log_prompts:
+        _LOG.warning("prompts and answers are written to this log, as --log-prompts wants it")
     server = GatewayServer(Dispatcher(gateway).answer, gateway.deadlines, limit=_connection_limit())
     try:
         async with _listening(server, endpoint, tls) as bound:

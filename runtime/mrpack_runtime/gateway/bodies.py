@@ -8,14 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mrpack_runtime.gateway.connections import Deadlines
-from mrpack_runtime.gateway.errors import (
-    BodyTimeout,
-    NotJson,
-    PayloadTooLarge,
-    RequestRefused,
-    UnsupportedMediaType,
-)
+from mrpack_runtime.gateway.errors import BodyTimeout, NotJson, PayloadTooLarge, UnsupportedMediaType
 from mrpack_runtime.image_server.form import BadForm, is_form, parse_form
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
@@ -60,6 +55,7 @@ async def read_body(request: BaseRequest, deadlines: Deadlines, limit: int = BOD
         return content.read_nowait()
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # this was no part of an answer
     parts: list[bytes] = []
     size = 0
     try:
@@ -157,6 +153,15 @@ def fill_in(body: dict[str, Any], sampling: Mapping[str, Any]) -> None:
     for name, value in sampling.items():
         if name not in body and not (name == "max_tokens" and "max_completion_tokens" in body):
             body[name] = value
+
+
+def insists_on_call(body: Mapping[str, Any]) -> bool:
+    """Whether the model has to call a function, in OpenAI's words."""
+    match body.get("tool_choice"):
+        case "required" | {"type": "function"}:
+            return bool(body.get("tools"))
+        case _:
+            return False
 
 
 def screen(body: dict[str, Any]) -> bool:

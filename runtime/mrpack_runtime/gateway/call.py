@@ -1,36 +1,33 @@
-"""What a route's handler works with: the gateway's parts, and one request on its way to an answer."""
+"""What handlers work with: the gateway's parts, the route, and one request on its way to an answer."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from mrpack.errors import MrpackError
-from mrpack_runtime.engine import Engine, ModelBundle
+from mrpack_runtime.engine import Engine, ModelBundle, Operation
 from mrpack_runtime.gateway.bodies import read_form, read_json
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
-from mrpack_runtime.gateway.guard import Policy
+from mrpack_runtime.gateway.guard import Policy, Scope
+from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.gateway.metrics import Metrics
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.host import HostNow
 from mrpack_runtime.library import Library, LibraryEntry
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.protocols.responses.history import History
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.settings_store import MemorySettings, SettingsStore
 from mrpack_runtime.shelf import ModelShelf
-
-if TYPE_CHECKING:
-    from mrpack_runtime.gateway.logbook import LogBook
-    from mrpack_runtime.gateway.routes import Match
 
 JSON_TYPE: Final = "application/json"
 
@@ -43,7 +40,7 @@ class Gateway:
     resolver: Resolver
     pool: Pool
     engines: Mapping[str, Engine]
-    host: HostFacts
+    host: HostNow
     policy: Policy
     logbook: LogBook
     version: str
@@ -52,7 +49,38 @@ class Gateway:
     history: History = field(default_factory=History)
     configured: SettingsStore = field(default_factory=MemorySettings)
     shelf: ModelShelf | None = None
+    log_prompts: bool = False
     shelf_threads: Executor = field(default_factory=partial(ThreadPoolExecutor, 2, "shelf"))
+
+
+Handler = Callable[["Call"], Awaitable[StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One row. `path` may hold `{engine}`, one segment, and `{model}` or `{id}`, any number of them.
+
+    For inference: the `operation` that the model is loaded for, the engine's own path, and how its streams
+    end (empty: there is no such mark); handlers that translate know the last two themselves. `errors` is the
+    shape that this API gives its errors.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope
+    operation: Operation | None = None
+    upstream: str = ""
+    stream_end: bytes = b""
+    errors: ErrorShape = openai_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    route: Route
+    engine: str | None = None
+    name: str = ""
+    """What stands for `{model}` or `{id}`."""
 
 
 @dataclass(slots=True)

@@ -9,9 +9,10 @@ from aiohttp.web import Response
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.bodies import get_model, get_text
 from mrpack_runtime.gateway.models import find_entry
-from mrpack_runtime.gateway.proxy import resolve
+from mrpack_runtime.gateway.proxy import is_preload, lease, resolve
 from mrpack_runtime.gateway.removal import ModelRuns
 from mrpack_runtime.protocols.dmr import configured_json, parse_settings
+from mrpack_runtime.protocols.fields import as_switch
 from mrpack_runtime.settings import settings_group
 
 if TYPE_CHECKING:
@@ -23,20 +24,24 @@ if TYPE_CHECKING:
 async def configure(call: Call) -> StreamResponse:
     """POST /engines/_configure: replaces what was set for the model, for its next engine.
 
-    An idle engine of the model ends; with one that answers it is refused (409).
+    An idle engine of the model ends; with one that answers it is refused (409). With `preload`, or the header
+    `X-Preload-Only: true`, the answer comes when the model is loaded with them.
     """
     body = await call.read_json()
+    preload = as_switch(body.get("preload", False), "preload") or is_preload(call)
     call.model = get_model(body)
     want = await resolve(call, None)
     overrides = parse_settings(body, settings_group(want.choice.engine))
-    if overrides.values == call.gateway.configured.get(want.bundle.name).values:
-        return Response(status=202, headers=call.headers)
-    pool = call.gateway.pool
-    running = [shot for shot in pool.snapshot() if shot.key.digest == want.bundle.digest]
-    if any(shot.busy for shot in running):
-        raise ModelRuns("runner already active", hint="the model answers a request now; try again")
-    call.gateway.configured.set(want.bundle.name, overrides)
-    await pool.unload([shot.key for shot in running])
+    if overrides.values != call.gateway.configured.get(want.bundle.name).values:
+        pool = call.gateway.pool
+        running = [shot for shot in pool.snapshot() if shot.key.digest == want.bundle.digest]
+        if any(shot.busy for shot in running):
+            raise ModelRuns("runner already active", hint="the model answers a request now; try again")
+        call.gateway.configured.set(want.bundle.name, overrides)
+        await pool.unload([shot.key for shot in running])
+    if preload:
+        async with lease(call):
+            pass
     return Response(status=202, headers=call.headers)
 
 

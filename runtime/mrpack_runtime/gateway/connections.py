@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiohttp import ClientConnectionResetError
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
 from mrpack.errors import MrpackError
-from mrpack_runtime.gateway.errors import RequestRefused, error_json
+from mrpack_runtime.gateway.errors import error_json
+from mrpack_runtime.refusal import RequestRefused
 
 _LOG: Final = logging.getLogger(__name__)
 _MAX_HEADERS: Final = 100
@@ -108,7 +110,12 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> StreamResponse:
-        """What no route answered for: a request that is not HTTP (400), or a bug of ours (500)."""
+        """What no route answered for: a request that is not HTTP (400), or a bug of ours (500).
+
+        Raises ConnectionResetError when nobody is there to read it, or an answer has begun.
+        """
+        if isinstance(exc, ClientConnectionResetError):
+            raise exc
         if status == RequestRefused.http_status:
             reason = next(iter((message or "").splitlines()), "malformed").rstrip(":")
             error: MrpackError = RequestRefused(f"not a valid HTTP request: {reason}")

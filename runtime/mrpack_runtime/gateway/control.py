@@ -11,17 +11,17 @@ from aiohttp.web import StreamResponse
 
 from mrpack.errors import NotFound
 from mrpack_runtime.availability import availability
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.guard import may_manage
 from mrpack_runtime.gateway.logbook import Choice, all_engines
+from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.protocols.fields import as_switch
+from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
     from mrpack_runtime.pool import Snapshot
 
-_TRUTH: Final = {"": False, "0": False, "f": False, "false": False, "1": True, "t": True, "true": True}
 # Go's zero time: what Docker Model Runner shows while an engine is busy.
 _ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 
@@ -54,14 +54,16 @@ async def status(call: Call) -> StreamResponse:
     for snapshot in call.gateway.pool.snapshot():
         if snapshot.launch is not None:
             running[snapshot.key.engine] = f"Running: {snapshot.launch.launcher} {snapshot.launch.version}"
-    found = await asyncio.to_thread(availability, call.gateway.engines, call.gateway.host)
+    found = await asyncio.to_thread(availability, call.gateway.engines, call.gateway.host())
     return call.json(found | running)
 
 
 async def ps(call: Call) -> StreamResponse:
     """GET /engines/ps: one entry for each engine process; `?wide=true` adds how it was started, and why."""
     policy = call.gateway.policy
-    wide = _flag(call, "wide") and (not policy.beyond_loopback or may_manage(call.request.headers, policy))
+    wide = read_flag(call, "wide") and (
+        not policy.beyond_loopback or may_manage(call.request.headers, policy)
+    )
     return call.json([_entry(snapshot, wide=wide) for snapshot in call.gateway.pool.snapshot()])
 
 
@@ -142,7 +144,7 @@ async def _digest(call: Call, name: str) -> object:
 
 async def logs(call: Call) -> StreamResponse:
     """GET /logs: `?follow=true` goes on; `?engine=`: of one engine or model; `?no-engines=true`: of none."""
-    follow, engines = _flag(call, "follow"), not _flag(call, "no-engines")
+    follow, engines = read_flag(call, "follow"), not read_flag(call, "no-engines")
     name = call.request.query.get("engine", "")
     chosen = await _logs_of(call, name) if name else all_engines if engines else None
     response = StreamResponse(headers={**call.headers, "Content-Type": "text/plain; charset=utf-8"})
@@ -159,10 +161,3 @@ async def _logs_of(call: Call, name: str) -> Choice:
         return lambda log: log.engine == name
     short = (await call.find(name)).digest.short
     return lambda log: log.digest == short
-
-
-def _flag(call: Call, name: str) -> bool:
-    text = call.request.query.get(name, "false").lower()
-    if text not in _TRUTH:
-        raise RequestRefused(f"{name} must be true or false", param=name)
-    return _TRUTH[text] or (text == "" and name in call.request.query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from mrpack_runtime.protocols.openai import COMPLETION, EMBEDDING, FIELDS, IMAGE
 JsonObject = dict[str, Any]
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
-_LINES: Final = "application/x-ndjson"
+LINES: Final = "application/x-ndjson"
 _FORM: Final = "multipart/form-data"
 _TAR: Final = "application/x-tar"
 _PLAIN: Final = "text/plain"
@@ -82,7 +82,7 @@ _STREAMED: Final = (JSON, EVENTS)
 _INSTALLED: Final = Description(
     body=_object("backend", backend={"type": "string", "pattern": r"\S"}), status=""
 )
-_LINED: Final = (JSON, _LINES)
+_LINED: Final = (JSON, LINES)
 _TAG: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"}
 
 # By method and the last words of a path; the longest that fits counts.
@@ -106,7 +106,14 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
         ),
         answers=_STREAMED,
     ),
-    "GET /input_items": Description(query={"order": {"enum": ["asc", "desc"]}}),
+    "GET /input_items": Description(
+        query={
+            "order": {"enum": ["asc", "desc"]},
+            "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+            "after": _TEXT,
+        }
+    ),
+    "POST /responses/{id}/cancel": _REFUSED,
     "POST /messages": Description(
         body=_object(
             "model messages max_tokens",
@@ -161,6 +168,8 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
     "POST /api/blobs/{id}": _REFUSED,
     "POST /models/create": Description(body=_object("from", **{"from": MODEL})),
     "POST /models/load": Description(body={"type": "string", "format": "binary"}, takes=_TAR),
+    "GET /models/{model}": Description(query={"remote": _FLAG}),
+    "GET /v1/models/{model}": Description(),
     "GET /export": Description(answers=(_TAR,)),
     "POST /tag": Description(
         query={"repo": {"type": "string", "pattern": "^[a-z0-9]+(/[a-z0-9]+)*$"}, "tag": _TAG}, status="201"
@@ -182,6 +191,7 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
         body=_object(
             "model",
             model=MODEL,
+            preload=_SWITCH,
             **{"context-size": _or_null({"type": "integer", "minimum": -1, "maximum": INT32_MAX})},
         ),
         status="202",
@@ -202,13 +212,13 @@ def description_of(method: str, path: str) -> Description:
     """Of the route with this whole path."""
     if path in _ALONE:
         return _ALONE[path]
-    asked = f"{method} {path}"
-    ends = [
-        end
-        for end in _DESCRIPTIONS
-        if end.startswith(f"{method} ") and asked.endswith(end.removeprefix(f"{method} "))
-    ]
-    return _DESCRIPTIONS[max(ends, key=len)] if ends else _SIMPLE
+    return _DESCRIPTIONS.get(closest(_DESCRIPTIONS, method, path), _SIMPLE)
+
+
+def closest(keys: Iterable[str], method: str, path: str) -> str:
+    """Of keys that are a method and the last words of a path: the longest that fits, or none."""
+    fitting = (key for key in keys if key.startswith(f"{method} ") and path.endswith(key.partition(" ")[2]))
+    return max(fitting, key=len, default="")
 
 
 def is_needed(parameter: str) -> bool:

@@ -9,10 +9,10 @@ from typing import Final
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from mrpack.errors import MrpackError
-from mrpack_runtime.gateway.call import Call, Gateway, error_response
+from mrpack_runtime.gateway.call import Call, Gateway, Match, error_response
 from mrpack_runtime.gateway.errors import RouteNotFound
 from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
-from mrpack_runtime.gateway.routes import Match, RouteTable
+from mrpack_runtime.gateway.routes import RouteTable
 
 _LOG: Final = logging.getLogger(__name__)
 

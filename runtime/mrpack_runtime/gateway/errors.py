@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound, UsageError
+from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound
+from mrpack_runtime.refusal import RequestRefused
 
 _SERVER_ERROR: Final = 500
 ErrorShape = Callable[[int, dict[str, Any]], dict[str, Any]]
@@ -16,14 +17,6 @@ ErrorShape = Callable[[int, dict[str, Any]], dict[str, Any]]
 def openai_shape(status: int, error: dict[str, Any]) -> dict[str, Any]:
     del status
     return {"error": error}
-
-
-class RequestRefused(UsageError):
-    """A request that is wrong as such; `param` names its field."""
-
-    def __init__(self, message: str, *, param: str | None = None, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.param = param
 
 
 class NotJson(RequestRefused):

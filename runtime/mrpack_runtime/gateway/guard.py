@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from mrpack.errors import AccessDenied
-from mrpack_runtime.gateway.errors import Forbidden, KeyRequired, RequestRefused
+from mrpack_runtime.gateway.errors import Forbidden, KeyRequired
+from mrpack_runtime.refusal import RequestRefused
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _TOKEN_LIST = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~ ,-]{1,2048}")

@@ -14,12 +14,21 @@ from mrpack_runtime.engine_logs import LogName, Tail
 _KEPT_LINES: Final = 2000
 _FOLLOW_PAUSE_S: Final = 0.2
 _GATEWAY: Final = "gateway"
+JSON_LINES: Final = "mrpack_runtime.gateway.transcripts"
+"""The logger whose messages are lines of JSON."""
 
 Choice = Callable[[LogName], bool]
 
 
 def all_engines(_: LogName) -> bool:
     return True
+
+
+class _Lines(logging.Formatter):
+    """What is JSON already stays as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.name == JSON_LINES else super().format(record)
 
 
 class LogBook(logging.Handler):
@@ -30,7 +39,7 @@ class LogBook(logging.Handler):
         self._folder = log_folder
         self._records: deque[tuple[int, logging.LogRecord]] = deque(maxlen=_KEPT_LINES)
         self._count = 0
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._count += 1

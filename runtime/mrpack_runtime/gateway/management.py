@@ -11,11 +11,13 @@ from aiohttp.web import StreamResponse
 
 from mrpack.errors import Unsupported, from_os_error
 from mrpack_runtime.gateway.bodies import get_text
-from mrpack_runtime.gateway.errors import BodyTimeout, RequestRefused
+from mrpack_runtime.gateway.errors import BodyTimeout
 from mrpack_runtime.gateway.models import find_entry
 from mrpack_runtime.gateway.progress import on_shelf, shelf_of, told
+from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.gateway.removal import ModelRuns, ensure_not_running
 from mrpack_runtime.protocols.dmr import ProgressLines, model_json
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
@@ -32,7 +34,9 @@ async def list_models(call: Call) -> StreamResponse:
 
 
 async def show_model(call: Call) -> StreamResponse:
-    """GET /models/{model}: one of them."""
+    """GET /models/{model}: one of them; what a registry has is not asked (`?remote=true`)."""
+    if read_flag(call, "remote"):
+        raise Unsupported("no registry is asked here", hint=f"mrpack inspect --remote {call.match.name}")
     return call.json(model_json(await find_entry(call, call.match.name)))
 
 
@@ -65,8 +69,7 @@ async def tag(call: Call) -> StreamResponse:
 async def delete(call: Call) -> StreamResponse:
     """DELETE /models/{model}: one name, refused while the model runs unless `?force`."""
     name = call.match.name
-    force = call.request.query.get("force", "false").lower() in {"", "1", "t", "true"}
-    await ensure_not_running(call, name, force=force)
+    await ensure_not_running(call, name, force=read_flag(call, "force"))
 
     def remove(shelf: ModelShelf) -> str:
         gone = shelf.remove(name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mrpack.errors import NotFound, UsageError
-from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused
+from mrpack_runtime.gateway.errors import ModelNotFound
 from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse

@@ -1,4 +1,4 @@
-"""What the gateway says of itself: numbers for Prometheus, and its routes as OpenAPI."""
+"""What the gateway says of itself in numbers, for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from mrpack.errors import EngineFailed
 from mrpack_runtime.gateway.metrics import Family, Sample, parse, render
-from mrpack_runtime.gateway.openapi import describe
 from mrpack_runtime.scheduling import Phase
 from mrpack_runtime.upstream import Upstream
 
@@ -67,10 +66,3 @@ async def _scrape(shot: Snapshot) -> tuple[Family, ...]:
     finally:
         upstream.close()
     return ()
-
-
-async def openapi(call: Call) -> StreamResponse:
-    """GET /openapi.json: this description."""
-    from mrpack_runtime.gateway.routes import mounted  # noqa: PLC0415  # which lists this handler
-
-    return call.json(describe(call.gateway.version, mounted()))

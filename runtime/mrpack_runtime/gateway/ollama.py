@@ -13,6 +13,7 @@ from mrpack_runtime.gateway.removal import ensure_not_running
 from mrpack_runtime.protocols.fields import as_text
 from mrpack_runtime.protocols.ollama.answer import line, said
 from mrpack_runtime.protocols.ollama.catalogue import (
+    API_VERSION,
     StatusLines,
     running_json,
     show_json,
@@ -85,8 +86,8 @@ async def _generate(call: Call, parse: Callable[[dict[str, Any]], Asked], *, is_
 
 
 async def version(call: Call) -> StreamResponse:
-    """GET /api/version."""
-    return call.json({"version": call.gateway.version})
+    """GET /api/version: Ollama's."""
+    return call.json({"version": API_VERSION})
 
 
 async def tags(call: Call) -> StreamResponse:

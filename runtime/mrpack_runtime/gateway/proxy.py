@@ -13,16 +13,19 @@ from aiohttp.web import Response, StreamResponse
 
 from mrpack.errors import NotFound, UsageError
 from mrpack.model.overrides import duration_s
-from mrpack_runtime.engine import Engine, KnowsMedia, Operation, RenamesSampling
-from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, screen
+from mrpack_runtime.engine import Engine, ExplainsErrors, KnowsMedia, KnowsTools, Operation, RenamesSampling
+from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, insists_on_call, screen
 from mrpack_runtime.gateway.call import JSON_TYPE
-from mrpack_runtime.gateway.errors import ModelNotFound, RequestRefused, error_json
+from mrpack_runtime.gateway.errors import ModelNotFound, error_json
 from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents, TranslatedEvents
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
+from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.pool import Lease
 from mrpack_runtime.protocols import Answering, Asked, Served
+from mrpack_runtime.protocols.ignored import find_ignored
 from mrpack_runtime.protocols.openai import check_fields
+from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.upstream import Connection
 from mrpack_runtime.want import Want
 
@@ -57,7 +60,7 @@ async def infer_form(call: Call) -> StreamResponse:
     """POST of a form with files. It goes to the engine as it came: only its model is read here."""
     content, content_type, call.model = await call.read_form()
     async with lease(call) as found:
-        if _is_preload(call):
+        if is_preload(call):
             return Response(headers=call.headers)
         path = call.match.route.upstream
         return await _exchange(call, found, path, content, None, None, content_type=content_type)
@@ -65,8 +68,6 @@ async def infer_form(call: Call) -> StreamResponse:
 
 async def infer_as(call: Call, asked: Asked) -> StreamResponse:
     """The same for a request in other words; `call.model` says for which model."""
-    if asked.ignored:
-        call.headers["X-Mrpack-Ignored"] = ", ".join(asked.ignored)
     return await _ask(call, asked.path, asked.body, asked)
 
 
@@ -95,18 +96,25 @@ async def lease(
 
 async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None) -> StreamResponse:
     has_media = screen(body)
-    preload = _is_preload(call)
+    preload = is_preload(call)
 
     def check(want: Want) -> None:
         engine = call.gateway.engines[want.key.engine]
         if has_media and isinstance(engine, KnowsMedia) and (why := engine.media_refusal(want.bundle)):
             raise RequestRefused(why, param="messages")
+        if (
+            insists_on_call(body)
+            and isinstance(engine, KnowsTools)
+            and (why := engine.tool_refusal(want.choice.installation, want.bundle))
+        ):
+            raise RequestRefused(why, param="tool_choice")
         if not preload:
             check_fields(path, body)
 
     async with lease(call, asked.keep_alive if asked is not None else None, check) as found:
         if preload:
             return Response(headers=call.headers)
+        _tell_ignored(call, path, body, asked.ignored if asked is not None else ())
         body["model"] = found.served_name
         if asked is not None:
             _rename_sampling(body, call.gateway.engines[call.engine])
@@ -121,8 +129,14 @@ async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None)
             return await _exchange(call, found, quirky.path, encode(quirky.body), quirky, asked)
 
 
-def _is_preload(call: Call) -> bool:
+def is_preload(call: Call) -> bool:
     return call.request.headers.get("X-Preload-Only") == "true"
+
+
+def _tell_ignored(call: Call, path: str, body: dict[str, Any], before: tuple[str, ...]) -> None:
+    """`before`: what the client's own API has and chat has not."""
+    if names := (*before, *find_ignored(call.engine, path, body)):
+        call.headers["X-Mrpack-Ignored"] = ", ".join(dict.fromkeys(names))
 
 
 def _rename_sampling(body: dict[str, Any], engine: Engine) -> None:
@@ -152,11 +166,13 @@ async def _exchange(
     *,
     content_type: str = JSON_TYPE,
 ) -> StreamResponse:
-    answer: Connection | None = None
+    connection: Connection | None = None
     ready_at = time.monotonic()
+    transcript = Transcript(call, path, content) if call.gateway.log_prompts else None
     try:
-        answer = await lease.upstream.post(path, content, content_type)
-        head = answer.head
+        connection = await lease.upstream.post(path, content, content_type)
+        head = connection.head
+        answer: Answer = connection if transcript is None else Heard(connection, transcript)
         answering: Answering | None = None
         if asked is not None:
             answering = asked.answering(
@@ -170,8 +186,10 @@ async def _exchange(
     except EarlyEnd as error:
         raise await lease.blame(error) from error
     finally:
-        if answer is not None:
-            lease.upstream.finish(answer)
+        if transcript is not None:
+            transcript.end(connection.head.status if connection is not None else None)
+        if connection is not None:
+            lease.upstream.finish(connection)
 
 
 def _filter(
@@ -183,7 +201,7 @@ def _filter(
     return PassEvents(rename, call.match.route.stream_end) if quirky is None else QuirkyEvents(rename, quirky)
 
 
-async def _stream(call: Call, lease: Lease, answer: Connection, events: EventFilter) -> StreamResponse:
+async def _stream(call: Call, lease: Lease, answer: Answer, events: EventFilter) -> StreamResponse:
     response = StreamResponse(headers=_headers(call, answer.head, events.content_type))
     response.headers["Cache-Control"] = "no-store"
     await response.prepare(call.request)
@@ -210,22 +228,16 @@ def _note_first_byte(call: Call) -> None:
     call.gateway.metrics.first_byte(call.model, time.monotonic() - call.begun)
 
 
-async def _whole(call: Call, lease: Lease, answer: Connection) -> StreamResponse:
+async def _whole(call: Call, lease: Lease, answer: Answer) -> StreamResponse:
     head = answer.head
-    _note_first_byte(call)
     pieces: list[bytes] = []
     size = 0
     while size <= _WHOLE_LIMIT:
         if not (piece := await answer.read()):
-            content = b"".join(pieces)
-            if head.status >= 400:
-                content = json.dumps(openai_error(head.status, content)).encode()
-            else:
-                call.gateway.metrics.counted(call.model, content)
-                content = renamer_for(lease.served_name, call.model)(_checked(content))
-            return Response(status=head.status, body=content, headers=_headers(call, head, JSON_TYPE))
+            return await _send(call, lease, head, b"".join(pieces))
         pieces.append(piece)
         size += len(piece)
+    _note_first_byte(call)
     response = StreamResponse(status=head.status, headers=_headers(call, head))
     await response.prepare(call.request)
     renamer = Renamer(call.model)
@@ -238,8 +250,25 @@ async def _whole(call: Call, lease: Lease, answer: Connection) -> StreamResponse
     return response
 
 
+async def _send(call: Call, lease: Lease, head: ResponseHead, content: bytes) -> Response:
+    """The client gets its answer before the books are kept."""
+    status = head.status
+    if status >= 400:
+        status, error = _explained(call, status, content)
+        passed = json.dumps({"error": error}).encode()
+    else:
+        passed = renamer_for(lease.served_name, call.model)(_checked(content))
+    response = Response(status=status, body=passed, headers=_headers(call, head, JSON_TYPE))
+    await response.prepare(call.request)
+    await response.write_eof()
+    _note_first_byte(call)
+    if head.status < 400:
+        call.gateway.metrics.counted(call.model, content)
+    return response
+
+
 async def _translated(
-    call: Call, lease: Lease, answer: Connection, quirky: Exchange | None, answering: Answering | None
+    call: Call, lease: Lease, answer: Answer, quirky: Exchange | None, answering: Answering | None
 ) -> Response:
     content = await answer.read_all(_PARSE_LIMIT)
     status = answer.head.status
@@ -254,7 +283,7 @@ async def _translated(
     if answering is None:
         content = renamer_for(lease.served_name, call.model)(json.dumps(body).encode())
     elif status >= 400:
-        error = openai_error(status, json.dumps(body).encode() if body is not None else content)["error"]
+        status, error = _explained(call, status, json.dumps(body).encode() if body is not None else content)
         content = json.dumps(call.match.route.errors(status, error)).encode()
     elif isinstance(body, dict):
         content = json.dumps(answering.answer(body), ensure_ascii=False).encode(errors="backslashreplace")
@@ -272,6 +301,13 @@ def _headers(call: Call, head: ResponseHead, content_type: str | None = None) ->
     if content_type is not None:
         headers["content-type"] = content_type
     return headers | call.headers
+
+
+def _explained(call: Call, status: int, content: bytes) -> tuple[int, dict[str, Any]]:
+    """Status and error for the client, of an engine's answer with an error."""
+    error = openai_error(status, content)["error"]
+    engine = call.gateway.engines[call.engine]
+    return engine.explained(status, error) if isinstance(engine, ExplainsErrors) else (status, error)
 
 
 def _checked(content: bytes) -> bytes:

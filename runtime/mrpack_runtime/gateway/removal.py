@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.models import find_entry
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -20,44 +20,15 @@ from mrpack_runtime.gateway import (
     tokens,
     translated,
 )
+from mrpack_runtime.gateway.call import Call, Handler, Match, Route
 from mrpack_runtime.gateway.errors import ErrorShape, MethodNotAllowed, RouteNotFound, openai_shape
 from mrpack_runtime.gateway.guard import Scope
+from mrpack_runtime.gateway.openapi import describe
 from mrpack_runtime.protocols.anthropic.answer import anthropic_error
 from mrpack_runtime.protocols.ollama.answer import ollama_error
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
-
-    from mrpack_runtime.gateway.call import Call
-
-Handler = Callable[["Call"], Awaitable["StreamResponse"]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One row. `path` may hold `{engine}`, one segment, and `{model}` or `{id}`, any number of them.
-
-    For inference: the `operation` that the model is loaded for, the engine's own path, and how its streams
-    end (empty: there is no such mark); handlers that translate know the last two themselves. `errors` is the
-    shape that this API gives its errors.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    scope: Scope
-    operation: Operation | None = None
-    upstream: str = ""
-    stream_end: bytes = b""
-    errors: ErrorShape = openai_shape
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    route: Route
-    engine: str | None = None
-    name: str = ""
-    """What stands for `{model}` or `{id}`."""
 
 
 def _inference(
@@ -114,6 +85,7 @@ _RESPONSES: Final = (
     _read("/responses/{id}", translated.show_response),
     _read("/responses/{id}", translated.delete_response, method="DELETE"),
     _read("/responses/{id}/input_items", translated.input_items),
+    _read("/responses/{id}/cancel", translated.cancel_response, method="POST"),
 )
 _MESSAGES: Final = (
     _translated("/messages", translated.messages, Operation.COMPLETION, anthropic_error),
@@ -141,12 +113,18 @@ OPENAI_ROUTES: Final = (
     *_UNVERSIONED,
 )
 
+
+async def _openapi(call: Call) -> StreamResponse:
+    """GET /openapi.json: this table, described."""
+    return call.json(describe(call.gateway.version, mounted()))
+
+
 _CONTROL: Final = (
     _open("/", control.root),
     _open("/health", control.health),
     _open("/ready", control.ready),
     _open("/version", control.version),
-    _open("/openapi.json", observe.openapi),
+    _open("/openapi.json", _openapi),
     _read("/metrics", observe.metrics),
     _read("/engines/status", control.status),
     _read("/engines/ps", control.ps),

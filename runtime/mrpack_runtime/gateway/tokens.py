@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.bodies import encode, get_model, screen
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.gateway.proxy import lease, openai_error
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd
 from mrpack_runtime.protocols.anthropic.request import parse_prompt
@@ -22,6 +21,7 @@ from mrpack_runtime.protocols.tokens import (
     text_answer,
     token_answer,
 )
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
     from mrpack_runtime.pool import Lease
 
+# What a template may look at.
+_TEMPLATED: Final = (
+    *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format"),
+    *("chat_template_kwargs", "reasoning_effort"),
+)
 _ANSWER_LIMIT: Final = 64 * 1024 * 1024
 
 
@@ -55,10 +60,7 @@ async def count_tokens(call: Call) -> StreamResponse:
     body = await call.read_json()
     call.model = get_model(body)
     prompt = parse_prompt(body)
-    kept: dict[str, Any] = {
-        name: prompt[name] for name in ("messages", "tools", "chat_template_kwargs") if name in prompt
-    }
-    found = await _tokens(call, kept)
+    found = await _tokens(call, {name: prompt[name] for name in _TEMPLATED if name in prompt})
     return call.json({"input_tokens": found["count"]})
 
 

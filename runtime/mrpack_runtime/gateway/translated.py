@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mrpack.errors import NotFound
 from mrpack_runtime.gateway.bodies import get_model
@@ -11,12 +11,18 @@ from mrpack_runtime.protocols.anthropic.request import parse_message_request
 from mrpack_runtime.protocols.fields import as_word
 from mrpack_runtime.protocols.reranking import parse_rerank, parse_score
 from mrpack_runtime.protocols.responses.request import parse_response_request
+from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
 
     from mrpack_runtime.gateway.call import Call
     from mrpack_runtime.protocols.responses.history import Turn
+
+
+# OpenAI's: items of a page, and the most of them.
+_PAGE: Final = 20
+_PAGES: Final = 100
 
 
 class ResponseNotFound(NotFound):
@@ -46,13 +52,34 @@ async def show_response(call: Call) -> StreamResponse:
 
 async def input_items(call: Call) -> StreamResponse:
     """GET …/responses/{id}/input_items: what was asked, the last first unless `order=asc`."""
-    turn = _turn(call)
+    turn, query = _turn(call), call.request.query
     before = turn.before.conversation() if turn.before is not None else []
     items = [{"id": f"{turn.response['id']}_{i}", **item} for i, item in enumerate((*before, *turn.input))]
-    if as_word(call.request.query.get("order", "desc"), "order", ("asc", "desc")) == "desc":
+    if as_word(query.get("order", "desc"), "order", ("asc", "desc")) == "desc":
         items.reverse()
-    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
-    return call.json({"object": "list", "data": items, "has_more": False, **ends})
+    if (last := query.get("after")) is not None:
+        ids = [item["id"] for item in items]
+        as_word(last, "after", ids)
+        items = items[ids.index(last) + 1 :]
+    page = items[: _limit(query.get("limit", str(_PAGE)))]
+    ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
+    return call.json({"object": "list", "data": page, "has_more": len(page) < len(items), **ends})
+
+
+def _limit(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) <= len(str(_PAGES)) else 0
+    if not 1 <= number <= _PAGES:
+        raise RequestRefused(f"limit must be a whole number from 1 to {_PAGES}", param="limit")
+    return number
+
+
+async def cancel_response(call: Call) -> StreamResponse:
+    """POST …/responses/{id}/cancel: refused, since none goes on in the background."""
+    _turn(call)
+    raise RequestRefused(
+        "only background responses can be cancelled, and there are none here",
+        hint="a client that leaves ends its own response",
+    )
 
 
 async def delete_response(call: Call) -> StreamResponse:

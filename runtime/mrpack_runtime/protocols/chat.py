@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import JsonObject
+from mrpack_runtime.refusal import RequestRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Piece:
     stop: str = ""
     usage: Usage | None = None
     timings: JsonObject = field(default_factory=dict)
+    logprobs: tuple[JsonObject, ...] = ()
 
 
 def read_piece(event: JsonObject) -> Piece:
@@ -71,6 +73,7 @@ def read_piece(event: JsonObject) -> Piece:
     choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
     said = _object(choice.get("delta") or choice.get("message"))
     calls = said.get("tool_calls")
+    logprobs = _object(choice.get("logprobs")).get("content")
     return Piece(
         text=_text(said.get("content")) or _text(choice.get("text")),
         reasoning=_text(said.get("reasoning_content")) or _text(said.get("reasoning")),
@@ -80,13 +83,14 @@ def read_piece(event: JsonObject) -> Piece:
         stop=_text(choice.get("stop_reason")),
         usage=read_usage(event),
         timings=_object(event.get("timings")),
+        logprobs=tuple(map(_object, logprobs)) if isinstance(logprobs, list) else (),
     )
 
 
 def read_usage(event: JsonObject) -> Usage | None:
     found = event.get("usage")
     if not isinstance(found, dict):
-        return None
+        return _read_progress(event)
     return Usage(
         prompt=_count(found.get("prompt_tokens")),
         completion=_count(found.get("completion_tokens")),
@@ -95,9 +99,26 @@ def read_usage(event: JsonObject) -> Usage | None:
     )
 
 
+def _read_progress(event: JsonObject) -> Usage | None:
+    """llama-server's `prompt_progress`, which comes before the first token when a request asks for it."""
+    found = event.get("prompt_progress")
+    if not isinstance(found, dict):
+        return None
+    return Usage(prompt=_count(found.get("total")), cached=_count(found.get("cache")))
+
+
 def tool_calls(piece: Piece) -> list[ToolCall]:
     """Of a whole answer."""
     return [ToolCall(call.id or f"call_{i}", call.name, call.arguments) for i, call in enumerate(piece.calls)]
+
+
+# What makes an engine tell the prompt's tokens in its first events, before any text: llama-server's word and
+# vLLM's. The count costs neither a request nor time, and others overlook both.
+EARLY_USAGE: Final[Mapping[str, Any]] = {
+    "stream": True,
+    "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    "return_progress": True,
+}
 
 
 def function_tool(name: str, description: Any, parameters: Any, *, strict: Any = None) -> JsonObject:

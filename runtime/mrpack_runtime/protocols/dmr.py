@@ -11,10 +11,10 @@ from typing import Any, Final
 from mrpack.errors import InvalidArtifact, Unsupported
 from mrpack.model.overrides import BY_KEY, Overrides, check_settings, from_hf_overrides
 from mrpack.oci.descriptor import Descriptor
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_object, as_text, as_texts
+from mrpack_runtime.refusal import RequestRefused
 
 # Fields of a `_configure` body that are one setting each.
 _FIELDS: Final = {"context-size": "context_size", "keep_alive": "keep_alive", "mode": "mode"}

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import Choice, Kind, Switch, Whole
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import CHAT, JsonObject
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_text, as_word
+from mrpack_runtime.refusal import RequestRefused
 
 COMPLETION: Final = "/v1/completions"
 EMBEDDING: Final = "/v1/embeddings"
 IMAGES: Final = "/v1/images/generations"
-# OpenAI takes 4, as vLLM does; chats with many names send more to llama.cpp.
+# OpenAI takes 4; chats with many names send more.
 _STOPS: Final = 64
 # OpenAI's own limit.
 _CHOICES: Final = 128

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.http1 import BrokenAnswer
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_list, as_object, as_text, as_whole
+from mrpack_runtime.refusal import RequestRefused
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mrpack.errors import Unsupported, UsageError
-from mrpack_runtime.quirks import JsonObject
+
+JsonObject = dict[str, Any]
 
 # llama-server's, where llama_cpp.server has others: 1.1, and 16 tokens for completions.
 _DEFAULTS: Final = {"repeat_penalty": 1.0, "max_tokens": None}

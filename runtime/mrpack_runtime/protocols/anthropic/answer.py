@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from mrpack_runtime.protocols import JsonObject
@@ -61,10 +62,13 @@ class MessageAnswer:
 
     def chunk(self, event: JsonObject) -> tuple[JsonObject, ...]:
         piece = read_piece(event)
+        self._usage = piece.usage or self._usage
         events: list[JsonObject] = []
         if not self._started:
             self._started = True
             events.append({"type": "message_start", "message": self._begin()})
+        elif "prompt_progress" in event:
+            events.append({"type": "ping"})
         if piece.reasoning:
             events += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             events.append(self._delta({"type": "thinking_delta", "thinking": piece.reasoning}))
@@ -84,7 +88,6 @@ class MessageAnswer:
                 events.append(self._delta({"type": "input_json_delta", "partial_json": call.arguments}))
         if piece.reason:
             self._last = piece
-        self._usage = piece.usage or self._usage
         return tuple(events)
 
     def end(self) -> tuple[JsonObject, ...]:
@@ -100,8 +103,9 @@ class MessageAnswer:
         return ({"type": "error", "error": {"type": "api_error", "message": error["message"]}},)
 
     def _begin(self) -> JsonObject:
-        """Token counts are not known yet: `message_delta` has them, at the end."""
-        return {**self._message([], Usage()), "stop_reason": None, "stop_sequence": None}
+        """With the tokens of the prompt where the engine tells them at once; `message_delta` has all."""
+        usage = replace(self._usage, completion=0)
+        return {**self._message([], usage), "stop_reason": None, "stop_sequence": None}
 
     def _message(self, content: list[JsonObject], usage: Usage) -> JsonObject:
         return {

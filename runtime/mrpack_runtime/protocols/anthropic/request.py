@@ -6,14 +6,13 @@ Source: Anthropic's Messages API, version 2023-06-01.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
 from mrpack_runtime.protocols.anthropic.answer import MessageAnswer
-from mrpack_runtime.protocols.chat import function_call, function_tool, only_tool, schema_format
+from mrpack_runtime.protocols.chat import EARLY_USAGE, function_call, function_tool, only_tool, schema_format
 from mrpack_runtime.protocols.fields import (
     as_object,
     as_objects,
@@ -23,14 +22,22 @@ from mrpack_runtime.protocols.fields import (
     as_whole,
     as_word,
 )
+from mrpack_runtime.refusal import RequestRefused
 
 # All that neither list names goes to the engine as it is.
 _TRANSLATED: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "tools", "tool_choice", "thinking"}
     | {"output_config", "output_format"}
 )
+# Marks for caching: engines keep what they have read by themselves.
+_CACHE: Final = "cache_control"
 # About Anthropic's own service: who asks, where it is computed, what it costs.
-_IGNORED: Final = frozenset({"metadata", "service_tier", "container", "inference_geo", "context_management"})
+_IGNORED: Final = frozenset(
+    {"metadata", "service_tier", "container", "inference_geo", "context_management", "diagnostics"}
+    | {"speed", "user_profile_id", "workspace_id", _CACHE}
+)
+_THINKING: Final = ("enabled", "adaptive", "disabled")
+_EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _TOOL_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -42,18 +49,19 @@ def parse_message_request(body: JsonObject) -> Asked:
     if stop:
         chat["stop"] = stop
     if body.get("stream") is not None and as_switch(body["stream"], "stream"):
-        chat["stream"] = True
-        chat["stream_options"] = {"include_usage": True}
+        chat |= EARLY_USAGE
     return Asked(
         body=chat,
         answering=lambda served: MessageAnswer(served.model, stop),
         framing=NAMED_EVENTS,
-        ignored=tuple(sorted(_IGNORED.intersection(body))),
+        ignored=_ignored(body),
     )
 
 
 def parse_prompt(body: JsonObject) -> JsonObject:
     """All that makes the prompt: messages, tools, and how to think; the same for counting tokens."""
+    if body.get("mcp_servers"):
+        raise Unsupported("mcp_servers: no server of tools is asked from here", hint="call tools yourself")
     chat = {name: value for name, value in body.items() if name not in _TRANSLATED | _IGNORED}
     messages = as_objects(body.get("messages"), "messages")
     if not messages:
@@ -67,12 +75,44 @@ def parse_prompt(body: JsonObject) -> JsonObject:
     if body.get("tool_choice") is not None:
         choice = as_object(body["tool_choice"], "tool_choice")
         chat |= _tool_choice(choice, chat.get("tools", []))
-    if body.get("thinking") is not None:
-        kind = as_object(body["thinking"], "thinking").get("type")
-        chat["chat_template_kwargs"] = {"enable_thinking": kind != "disabled"}
+    chat |= _thinking(body)
     if wanted := _output_format(body):
         chat["response_format"] = wanted
     return chat
+
+
+def _thinking(body: JsonObject) -> JsonObject:
+    """Whether to think, and how much: `budget_tokens` as llama-server takes it, `effort` as all do."""
+    chat: JsonObject = {}
+    if body.get("thinking") is not None:
+        thinking = as_object(body["thinking"], "thinking")
+        kind = as_word(thinking.get("type"), "thinking.type", _THINKING)
+        chat["chat_template_kwargs"] = {"enable_thinking": kind != "disabled"}
+        if thinking.get("budget_tokens") is not None:
+            budget = as_whole(thinking["budget_tokens"], "thinking.budget_tokens", least=0)
+            chat["thinking_budget_tokens"] = budget
+    config = as_object(body.get("output_config") or {}, "output_config")
+    if config.get("effort") is not None:
+        chat["reasoning_effort"] = as_word(config["effort"], "output_config.effort", _EFFORTS)
+    return chat
+
+
+def _ignored(body: JsonObject) -> tuple[str, ...]:
+    """Their names; a mark for caching is one wherever it is."""
+    found = _IGNORED.intersection(body)
+    if any(_CACHE in block for block in _blocks(body)):
+        found |= {_CACHE}
+    return tuple(sorted(found))
+
+
+def _blocks(body: JsonObject) -> Iterator[JsonObject]:
+    """All that may have a mark: what is checked already is of the right kind."""
+    lists = [body.get("system"), body.get("tools"), *(message["content"] for message in body["messages"])]
+    for found in lists:
+        for block in found if isinstance(found, list) else ():
+            yield block
+            inner = block.get("content")
+            yield from inner if isinstance(inner, list) else ()
 
 
 def _system(value: Any) -> list[JsonObject]:

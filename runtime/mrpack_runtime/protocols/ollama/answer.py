@@ -18,6 +18,7 @@ from mrpack_runtime.protocols.chat import (
 
 _NS: Final = 1_000_000_000
 _REASONS: Final = {"length": "length"}
+_LOGPROBS: Final = ("token", "logprob", "bytes", "top_logprobs")
 
 
 class ChatAnswer:
@@ -35,7 +36,8 @@ class ChatAnswer:
     def answer(self, body: JsonObject) -> JsonObject:
         piece = read_piece(body)
         self._take(piece)
-        return self._line(said(piece.text, piece.reasoning, tool_calls(piece)), self._statistics())
+        rest = {**self._statistics(), **_logprobs(piece)}
+        return self._line(said(piece.text, piece.reasoning, tool_calls(piece)), rest)
 
     def chunk(self, event: JsonObject) -> tuple[JsonObject, ...]:
         piece = read_piece(event)
@@ -44,7 +46,7 @@ class ChatAnswer:
             _add(self._calls, call)
         if not piece.text and not piece.reasoning:
             return ()
-        return (self._line(said(piece.text, piece.reasoning, []), {"done": False}),)
+        return (self._line(said(piece.text, piece.reasoning, []), {"done": False, **_logprobs(piece)}),)
 
     def end(self) -> tuple[JsonObject, ...]:
         calls = list(self._calls.values())
@@ -142,6 +144,12 @@ def said(text: str, thinking: str, calls: list[ToolCall]) -> JsonObject:
             for i, call in enumerate(calls)
         ]
     return message
+
+
+def _logprobs(piece: Piece) -> JsonObject:
+    """Of each token, where they were asked for."""
+    rows = [{key: row[key] for key in _LOGPROBS if key in row} for row in piece.logprobs]
+    return {"logprobs": rows} if rows else {}
 
 
 def ollama_error(status: int, error: JsonObject) -> JsonObject:

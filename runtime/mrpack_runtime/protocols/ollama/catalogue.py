@@ -11,6 +11,8 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 
+# That of Ollama whose API this is: clients look at it before they use what came later.
+API_VERSION: Final = "0.12.0"
 # Ollama calls what stays for ever a date in the far future, too.
 _FOR_EVER: Final = 4102444800.0  # 2100-01-01
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.overrides import BY_KEY
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import CHAT, JSON_LINES, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, schema_format
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_switch, as_text, as_texts
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
+from mrpack_runtime.refusal import RequestRefused
 
 _COMPLETION: Final = "/v1/completions"
 _EMBEDDINGS: Final = "/v1/embeddings"
@@ -106,7 +106,9 @@ def parse_generate(body: JsonObject) -> Asked:
     raw = as_switch(body.get("raw") or False, "raw")
     if raw:
         chat["prompt"] = prompt
-        ignored = (*ignored, *(name for name in ("system", "images") if body.get(name)))
+        without = ("system", "images", "logprobs", "top_logprobs")
+        ignored = (*ignored, *(name for name in without if body.get(name)))
+        chat = {name: value for name, value in chat.items() if name not in without}
     else:
         system = as_text(body.get("system") or "", "system")
         chat["messages"] = [

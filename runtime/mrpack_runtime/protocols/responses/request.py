@@ -5,16 +5,15 @@ Source: OpenAI's API reference, `POST /responses`.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.gateway.errors import RequestRefused
 from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, function_tool, only_tool, schema_format
 from mrpack_runtime.protocols.fields import as_object, as_objects, as_switch, as_text, as_whole, as_word
 from mrpack_runtime.protocols.responses.answer import ResponseAnswer
 from mrpack_runtime.protocols.responses.history import History
+from mrpack_runtime.refusal import RequestRefused
 
 _TRANSLATED: Final = frozenset(
     {"model", "input", "instructions", "previous_response_id", "store", "tools", "tool_choice", "text"}
@@ -26,6 +25,7 @@ _IGNORED: Final = frozenset(
     {"metadata", "include", "user", "safety_identifier", "service_tier", "prompt_cache_key"}
     | {"prompt_cache_retention", "stream_options"}
 )
+_IGNORED_PARTS: Final = (("text", "verbosity"), ("reasoning", "summary"), ("reasoning", "generate_summary"))
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
@@ -59,8 +59,14 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
             served, body, tuple(given), before, history.put if store else None
         ),
         framing=NAMED_EVENTS,
-        ignored=tuple(sorted(name for name in _IGNORED if name != "metadata" and body.get(name))),
+        ignored=_ignored(body),
     )
+
+
+def _ignored(body: JsonObject) -> tuple[str, ...]:
+    names = [name for name in _IGNORED if name != "metadata" and body.get(name)]
+    names += [f"{group}.{name}" for group, name in _IGNORED_PARTS if (body.get(group) or {}).get(name)]
+    return tuple(sorted(names))
 
 
 def _refuse_what_is_missing(body: JsonObject) -> None:
@@ -106,8 +112,7 @@ def to_messages(items: list[JsonObject]) -> list[JsonObject]:
                 )
                 _assistant(messages).setdefault("tool_calls", []).append(call)
             case "function_call_output":
-                call_id = as_text(item.get("call_id"), f"{where}.call_id")
-                messages.append({"role": "tool", "tool_call_id": call_id, "content": _output(item, where)})
+                messages += _outcome(item, where)
             case "reasoning":
                 if thoughts := _reasoning_text(item):
                     messages.append({"role": "assistant", "content": "", "reasoning_content": thoughts})
@@ -173,12 +178,15 @@ def _part(part: JsonObject, where: str) -> JsonObject:
             raise Unsupported(f"{where}: content of type {str(kind)[:60]!r} is not understood")
 
 
-def _output(item: JsonObject, where: str) -> str:
-    output = item.get("output")
-    if isinstance(output, list):
-        content = _content(output, f"{where}.output")
-        return content if isinstance(content, str) else json.dumps(content)
-    return as_text(output, f"{where}.output")
+def _outcome(item: JsonObject, where: str) -> list[JsonObject]:
+    """Of a call: its text, and behind it its pictures, which no message of a tool may hold."""
+    call_id, output = as_text(item.get("call_id"), f"{where}.call_id"), item.get("output")
+    content = _content(output, f"{where}.output")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    text = "".join(part["text"] for part in parts if part["type"] == "text")
+    media = [part for part in parts if part["type"] != "text"]
+    message: JsonObject = {"role": "tool", "tool_call_id": call_id, "content": text}
+    return [message, {"role": "user", "content": media}] if media else [message]
 
 
 def _reasoning_text(item: JsonObject) -> str:

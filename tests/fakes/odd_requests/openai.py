@@ -1,0 +1,114 @@
+"""Fields of OpenAI's chat, completions and embeddings; odd ones that are fine are last."""
+
+from __future__ import annotations
+
+import json
+
+from tests.fakes.gateway import CHAT
+from tests.fakes.odd_requests.row import MODEL, NEEDED, field, posted, raw, sent
+
+OPENAI = (
+    field(CHAT, "messages", ...),
+    field(CHAT, "messages", None),
+    field(CHAT, "messages", []),
+    field(CHAT, "messages", "hi"),
+    field(CHAT, "messages", [7], param="messages[0]"),
+    field(CHAT, "messages", [{}], param="messages[0].role"),
+    field(CHAT, "messages", [{"role": "user", "content": 7}], param="messages[0].content"),
+    field(
+        CHAT,
+        "messages",
+        [{"role": "user", "content": [{"type": "text"}]}],
+        param="messages[0].content[0].text",
+    ),
+    field(CHAT, "n", 0),
+    field(CHAT, "n", 100_000),
+    field(CHAT, "n", "2"),
+    field(CHAT, "temperature", 99),
+    field(CHAT, "temperature", -1),
+    field(CHAT, "temperature", "hot"),
+    field(CHAT, "temperature", True),
+    field(CHAT, "top_p", 2),
+    field(CHAT, "max_tokens", -5),
+    field(CHAT, "max_tokens", 1.5),
+    field(CHAT, "max_tokens", "9"),
+    field(CHAT, "max_tokens", 2**40),
+    field(CHAT, "max_completion_tokens", -5),
+    field(CHAT, "stop", 7),
+    field(CHAT, "stop", ""),
+    field(CHAT, "stop", ["x"] * 100),
+    field(CHAT, "stop", [7], param="stop[0]"),
+    field(CHAT, "logit_bias", 7),
+    field(CHAT, "response_format", "json"),
+    field(CHAT, "response_format", {"type": "yaml"}, param="response_format.type"),
+    field(CHAT, "response_format", {"type": "json_schema"}, param="response_format.json_schema"),
+    field(CHAT, "seed", 2**70),
+    field(CHAT, "seed", "x"),
+    field(CHAT, "stream", "yes"),
+    field(CHAT, "stream", 1),
+    field(CHAT, "stream_options", 7),
+    field(CHAT, "tools", "x"),
+    field(CHAT, "tools", [{"type": "function"}], param="tools[0].function"),
+    field(CHAT, "tool_choice", "sometimes"),
+    field(CHAT, "tool_choice", 7),
+    field(CHAT, "logprobs", "x"),
+    field(CHAT, "top_logprobs", 500),
+    field(CHAT, "frequency_penalty", 9),
+    field(CHAT, "presence_penalty", "x"),
+    field("/v1/completions", "prompt", ...),
+    field("/v1/completions", "prompt", 7),
+    field("/v1/completions", "prompt", []),
+    field("/v1/completions", "echo", "x"),
+    field("/v1/embeddings", "input", ...),
+    field("/v1/embeddings", "input", []),
+    field("/v1/embeddings", "input", 7),
+    field("/v1/embeddings", "encoding_format", "hex"),
+    field("/v1/embeddings", "dimensions", -1),
+)
+# Odd, and fine.
+FINE = (
+    posted(
+        "nulls",
+        {"model": MODEL, **NEEDED[CHAT], "seed": None, "stop": None, "tools": None, "response_format": None},
+        200,
+        needs_text=True,
+    ),
+    sent(
+        "HTTP/1.0 with an answer",
+        raw(
+            "POST",
+            CHAT,
+            json.dumps({"model": MODEL, **NEEDED[CHAT]}).encode(),
+            "Content-Type: application/json",
+            version="1.0",
+        ),
+        200,
+        needs_text=True,
+    ),
+    sent(
+        "HTTP/1.0 with a stream",
+        raw(
+            "POST",
+            CHAT,
+            json.dumps({"model": MODEL, "stream": True, **NEEDED[CHAT]}).encode(),
+            "Content-Type: application/json",
+            version="1.0",
+        ),
+        200,
+        needs_text=True,
+    ),
+    posted(
+        "a NUL",
+        {"model": MODEL, "messages": [{"role": "user", "content": "a\0b"}], "max_tokens": 4},
+        200,
+        needs_text=True,
+    ),
+    field(CHAT, "store", True, 200),
+    field(CHAT, "user", "ada", 200),
+    posted(
+        "fields of nobody",
+        {"model": MODEL, **NEEDED[CHAT], "x-tra": {"a": [None]}},
+        200,
+        needs_text=True,
+    ),
+)
