@@ -169,6 +169,14 @@ def test_an_engine_with_old_settings_goes_even_if_nobody_waits_any_more():
     assert fresh.resident.pinned, "what was pinned stays so"
 
 
+def test_a_pinned_engine_that_crashed_comes_back_pinned_and_alone():
+    d = Driver()
+    first = d.idle(A, pinned=True)
+    d.schedule.failed(first, BROKEN, d.now)
+    assert not d.load(B).pinned
+    assert d.load(A).pinned
+
+
 def test_another_name_of_the_same_model_keeps_its_own_settings():
     d = Driver()
     first = d.load(variant(A, "1"))

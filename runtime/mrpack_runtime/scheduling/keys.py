@@ -24,9 +24,14 @@ class EngineKey:
     operation: Operation
     variant: str = ""
 
+    @property
+    def common(self) -> EngineKey:
+        """What its variants have in common."""
+        return replace(self, variant="")
+
     def is_variant_of(self, other: EngineKey) -> bool:
         """The same but for its settings."""
-        return self != other and replace(self, variant=other.variant) == other
+        return self != other and self.common == other.common
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,6 @@ class Demand:
     pinned: bool = False
 
     @property
-    def succession(self) -> tuple[str, str, Operation]:
+    def succession(self) -> tuple[str, EngineKey]:
         """Of the engines that have this in common only the newest stays."""
-        return self.name, self.key.engine, self.key.operation
+        return self.name, self.key.common

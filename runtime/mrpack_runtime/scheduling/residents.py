@@ -39,6 +39,11 @@ class Resident:
     outdated: bool = False
 
     @property
+    def succession(self) -> tuple[str, EngineKey]:
+        """As of Demand: who has the same takes its place."""
+        return self.name, self.key.common
+
+    @property
     def is_idle(self) -> bool:
         return self.phase is Phase.READY and self.busy == 0
 

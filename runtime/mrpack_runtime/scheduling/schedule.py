@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrpack.errors import EngineFailed
-from mrpack_runtime.engine import Operation
 from mrpack_runtime.scheduling.admission import Failures, Overloaded, PoolLimits, check_size
 from mrpack_runtime.scheduling.keys import Demand, EngineKey
 from mrpack_runtime.scheduling.line import Line
@@ -53,8 +52,8 @@ class Schedule:
         self.residents: Final[dict[EngineKey, Resident]] = {}
         self._line = Line()
         self._failures = Failures(limits)
-        # Of engines that were pinned with other settings.
-        self._heirs: set[tuple[str, str, Operation]] = set()
+        # Of engines that were pinned, and crashed or had other settings.
+        self._heirs: set[tuple[str, EngineKey]] = set()
         self._requests = 0
 
     @property
@@ -139,8 +138,10 @@ class Schedule:
         resident.since = resident.last_used = now
 
     def failed(self, resident: Resident, error: EngineFailed, now: float) -> None:
-        """It did not start, or ended without being asked to."""
+        """It did not start, or ended without being asked to. Pinned ones come back pinned."""
         self._failures.add(resident.key, error, now)
+        if resident.pinned:
+            self._heirs.add(resident.succession)
         self.gone(resident)
 
     def gone(self, resident: Resident) -> None:
