@@ -91,11 +91,22 @@ def hinting_at_local(workspace: Workspace, text: str, hint: str) -> Iterator[Non
         raise
 
 
+def refuse_hub(text: str) -> None:
+    """Raises UsageError for a Hugging Face repository, whose name could be that of an artifact."""
+    from mrpack.hub import is_hub_reference  # noqa: PLC0415  # local commands need no hub
+
+    if is_hub_reference(text):
+        raise UsageError(
+            f"{text}: this is for registries, not for Hugging Face",
+            hint="`mrpack pull` brings it into the local store, `mrpack package` too; nothing writes there",
+        )
+
+
 def open_place(workspace: Workspace, text: str, access: Access | None = None) -> Place:
     """What is written to; nothing is contacted or written yet.
 
     Raises:
-        UsageError: a malformed name.
+        UsageError: a malformed name, or one of a Hugging Face repository.
         Unsupported: a place of another program.
     """
     if is_place(text):
@@ -104,6 +115,7 @@ def open_place(workspace: Workspace, text: str, access: Access | None = None) ->
         if write is None:
             raise Unsupported(f"nothing is written to {prefix}:, which belongs to another program")
         return write(workspace, rest)
+    refuse_hub(text)
     reference = Reference.parse(text, workspace.settings.references)
     return Place(target=workspace.registry(reference, access), ref=reference.target, name=str(reference))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from mrpack.environment import RegistryRules, Settings, load_settings
+from mrpack.errors import MrpackError
 from mrpack.oci.reference import Reference
 from mrpack.store.store import Store
 from mrpack.version import VERSION
@@ -35,8 +36,12 @@ class Access:
 class Workspace:
     """Opens everything lazily; one of it serves a whole process. Close it to close its connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, retrying: Callable[[MrpackError], None] = lambda _failure: None
+    ) -> None:
+        """`retrying` is told of a failure after which a registry is asked again, before the wait for that."""
         self.settings = settings
+        self._retrying = retrying
         self._sessions: dict[tuple[str, Access], RegistrySession] = {}
         self._rates: dict[int, RateLimit] = {}
 
@@ -74,6 +79,7 @@ class Workspace:
                 self.credentials,
                 rate=self._rate(limit_rate) if limit_rate else None,
                 open_mirror=lambda mirror: self.session(mirror, Access(limit_rate=limit_rate)),
+                retrying=self._retrying,
             )
         return self._sessions[key]
 

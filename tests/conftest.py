@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 from tests.program import Mrpack, empty_environment
+
+# Started in the background of a shell we would ignore Ctrl-C, and so would every program that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something about the machine, nothing about the code.
 settings.register_profile("mrpack", deadline=None)

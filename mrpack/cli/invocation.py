@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
-from mrpack.cli.messages import tell
-from mrpack.errors import from_os_error
+from mrpack.cli.messages import tell, writing_result
 
 _P = ParamSpec("_P")
 
 if TYPE_CHECKING:
     from mrpack.environment import Settings
+    from mrpack.errors import MrpackError
     from mrpack.workspace import Workspace
 
 
@@ -38,14 +38,8 @@ class Invocation:
             text = json.dumps(value, indent=2, ensure_ascii=False)
         if not text:
             return
-        try:
+        with writing_result():
             click.echo(text)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            # What is left in the buffer would fail once more at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise from_os_error(error, "write the result") from error
 
     def say(self, text: str) -> None:
         """A message for people, on standard error; silent with `--quiet`."""
@@ -60,7 +54,13 @@ class Invocation:
     def workspace(self) -> Workspace:
         from mrpack.workspace import Workspace  # noqa: PLC0415  # --help needs no store
 
-        return Workspace(self.settings)
+        return Workspace(self.settings, retrying=self._retrying)
+
+    def _retrying(self, failure: MrpackError) -> None:
+        if self.progress == "json" and not self.quiet:
+            tell(json.dumps({"event": "retrying", "reason": failure.message}))
+        else:
+            self.say(f"{failure.message}; trying again")
 
 
 @functools.cache
@@ -85,6 +85,12 @@ _OUTPUT_OPTIONS = (
 )
 
 
+class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with writing_result():  # of --help
+            return super().parse_args(ctx, args)
+
+
 def command(
     name: str, **attributes: Any
 ) -> Callable[[Callable[Concatenate[Invocation, _P], None]], click.Command]:
@@ -106,7 +112,7 @@ def command(
         for option in reversed(_OUTPUT_OPTIONS):
             option(run)
         run.__click_params__ += own  # type: ignore[attr-defined]
-        return click.command(name, cls=click.Command, **attributes)(run)
+        return click.command(name, cls=_Command, **attributes)(run)
 
     return decorate
 

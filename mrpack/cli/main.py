@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from mrpack.cli.messages import fill_closed_streams, tell
+from mrpack.cli.messages import fill_closed_streams, tell, writing_result
 from mrpack.errors import MrpackError, one_line
 from mrpack.version import VERSION
 
@@ -88,6 +88,10 @@ class Program(click.Group):
             assert isinstance(found, click.Command)  # noqa: S101  # the table is ours
             return found
         return _plugin(name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with writing_result():  # of --version and --help
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

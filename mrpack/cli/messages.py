@@ -1,11 +1,15 @@
-"""What people are told: on standard error, which may be full, closed, or left by its reader."""
+"""Results and messages for people: either output may be full, closed, or left by its reader."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import click
+
+from mrpack.errors import from_os_error
 
 
 def tell(line: str) -> None:
@@ -14,6 +18,19 @@ def tell(line: str) -> None:
         click.echo(line, err=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+@contextlib.contextmanager
+def writing_result() -> Iterator[None]:
+    """Around what writes to standard output. Raises HostRefused; BrokenPipeError when nobody reads it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise from_os_error(error, "write the result") from error
 
 
 def fill_closed_streams() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,19 @@ from mrpack.environment import JOBS_LIMIT
 from mrpack.errors import UsageError
 from mrpack.model.amounts import parse_size
 from mrpack.workspace import Access
+
+
+def key_values(texts: Sequence[str], what: str) -> dict[str, str]:
+    """Of `KEY=VALUE`; `what` names one of them. Raises UsageError, also for a key that comes twice."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"bad {what} {text[:80]!r}", hint="write KEY=VALUE")
+        if key in found:
+            raise UsageError(f"{what} {key[:80]!r} is given twice")
+        found[key] = value
+    return found
 
 
 class Size(click.ParamType[int]):

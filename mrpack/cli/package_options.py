@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from mrpack.cli.options import FILE
+from mrpack.cli.options import FILE, key_values
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
 from mrpack.hub import is_hub_reference
 from mrpack.model.overrides import (
@@ -153,7 +153,7 @@ class PackageOptions:
             choice=Choice(include=self.include, exclude=self.exclude),
             quantization=self.quantization,
             allow_code=self.allow_code,
-            annotations=dict(map(_pair, self.annotations)),
+            annotations=key_values(self.annotations, "annotation"),
         )
         hub = (
             str(arguments[0])
@@ -266,13 +266,6 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"--hf-overrides is not a JSON object: {text[:80]!r}")
     return value
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UsageError(f"{text[:80]!r} is not KEY=VALUE")
-    return key, value
 
 
 def _source_date_ns(text: str | None) -> int:

@@ -9,7 +9,6 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
-from mrpack.errors import UsageError
 from mrpack.model.amounts import human_size
 from mrpack.verbs import referrers as verbs
 from mrpack.workspace import Access
@@ -46,20 +45,13 @@ def attach(
         [Path(file) for file in files],
         reference,
         artifact_type=artifact_type,
-        annotations=dict(_pair(text) for text in annotations),
+        annotations=options.key_values(annotations, "annotation"),
         access=access,
     )
     digest = str(attached.manifest.digest)
     invocation.result(
         digest, {"digest": digest, "subject": str(attached.subject.digest), "artifact_type": artifact_type}
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise UsageError(f"bad annotation {text!r}", hint="write KEY=VALUE")
-    return key, value
 
 
 @command("referrers")

@@ -11,7 +11,7 @@ from mrpack.registry.auth import Authorizer
 from mrpack.registry.known import known_registry
 from mrpack.registry.reach import Reach
 from mrpack.registry.response import Response
-from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient
+from mrpack.registry.retry import Clock, Retries, Retrying, RetryPolicy, Transient
 from mrpack.registry.secret import Secret
 from mrpack.registry.tokens import parse_scopes
 from mrpack.registry.transport import Body, Request, Transport
@@ -61,6 +61,7 @@ class RegistryClient:
         authorizer: Authorizer,
         policy: RetryPolicy,
         clock: Clock,
+        retrying: Retrying,
     ) -> None:
         self.registry = registry
         self.origin = origin
@@ -68,9 +69,10 @@ class RegistryClient:
         self.authorizer = authorizer
         self._policy = policy
         self._clock = clock
+        self._retrying = retrying
 
     def retries(self) -> Retries:
-        return Retries(self._policy, self._clock)
+        return Retries(self._policy, self._clock, self._retrying)
 
     def no_retries(self) -> Retries:
         """For who does something better after a failure than the same again."""
@@ -170,6 +172,8 @@ class RegistryClient:
             return known.on_limit
         if known is not None and refusal.family is NotFound and call.method not in {"GET", "HEAD"}:
             return known.on_missing
+        if self.origin.scheme == "http" and refusal.status == 400 and not refusal.codes:
+            return "it may speak TLS: try --ca-file FILE, or --insecure-skip-verify, without --plain-http"
         if not issubclass(refusal.family, AccessDenied):
             return None
         withheld = self.authorizer.withheld_from

@@ -19,6 +19,14 @@ class Transient(RegistryUnavailable):
     """
 
 
+Retrying = Callable[[Transient], None]
+"""Told of the first failure in a row, before the wait for the next try. Called from several threads."""
+
+
+def unsaid(_failure: Transient) -> None:
+    """For those who do not watch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Exponential back-off with full jitter, bounded by tries and by time.
@@ -54,8 +62,9 @@ class Clock:
 class Retries:
     """The failures of one operation. Not thread-safe: an operation has one thread."""
 
-    def __init__(self, policy: RetryPolicy, clock: Clock) -> None:
+    def __init__(self, policy: RetryPolicy, clock: Clock, retrying: Retrying = unsaid) -> None:
         self._policy = policy
+        self._retrying = retrying
         self._clock = clock
         self._failures = 0
         self._deadline = clock.monotonic() + policy.budget_s
@@ -72,6 +81,8 @@ class Retries:
         if self._clock.monotonic() + delay > self._deadline:
             raise failure
         if delay > 0:
+            if self._failures == 1:
+                self._retrying(failure)
             self._clock.sleep(delay)
 
     def reset(self) -> None:

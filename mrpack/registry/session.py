@@ -12,7 +12,7 @@ from mrpack.registry.client import Call, RegistryClient
 from mrpack.registry.credential import CredentialSource, FixedCredentials
 from mrpack.registry.endpoints import origin_of
 from mrpack.registry.rate import RateLimit
-from mrpack.registry.retry import Clock, RetryPolicy
+from mrpack.registry.retry import Clock, Retrying, RetryPolicy, unsaid
 from mrpack.registry.settings import RegistrySettings
 from mrpack.registry.tokens import Tokens
 from mrpack.registry.transport import Transport
@@ -32,6 +32,7 @@ class RegistrySession:
         clock: Clock | None = None,
         rate: RateLimit | None = None,
         open_mirror: Callable[[str], RegistrySession] | None = None,
+        retrying: Retrying = unsaid,
     ) -> None:
         """Anonymous without `credentials`.
 
@@ -43,6 +44,7 @@ class RegistrySession:
         self.settings = settings or RegistrySettings()
         self._credentials = credentials or FixedCredentials()
         self._clock = clock or Clock()
+        self._retrying = retrying
         self._transport = Transport(self.settings, self._clock.monotonic)
         self._tokens = Tokens(self._clock.monotonic)
         self._lock = threading.Lock()
@@ -104,6 +106,7 @@ class RegistrySession:
                     authorizer=authorizer,
                     policy=policy,
                     clock=self._clock,
+                    retrying=self._retrying,
                 )
                 self._clients[registry, mirror] = client
             return client

@@ -74,7 +74,7 @@ class BlobFolder:
         try:
             handle = os.open(path, _READ)
         except FileNotFoundError:
-            raise NotFound(f"no blob {digest} in {self._root}") from None
+            raise NotFound(f"no blob {digest} in {self._root}", hint="pull or package it again") from None
         except OSError as error:
             raise from_os_error(error, f"open blob {digest.short}") from error
         try:

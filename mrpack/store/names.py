@@ -34,7 +34,7 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
     if by_id and len(by_id[1]) >= _ID_LENGTH:
         found = [model for model in models if model.manifest.digest.hex.startswith(by_id[1])]
         if found:
-            return _only({str(model.manifest.digest): model for model in found}, name)
+            return _only(found, name)
         if name.startswith("sha256:"):
             raise NotFound(f"no model {name} in the local store", hint="`mrpack list` shows what is there")
     wanted = Reference.parse(name, defaults)
@@ -50,7 +50,7 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
         tagged = [model for model in same if model.reference.tag == wanted.tag]
         candidates = tagged or ([] if ":" in name else same)
         if candidates:
-            return _only({str(model.manifest.digest): model for model in candidates}, name)
+            return _only(candidates, name)
     if by_id:
         meant = sorted({model.manifest.digest.hex for model in models})
         meant = [digits[:_ID_LENGTH] for digits in meant if digits.startswith(by_id[1])]
@@ -62,8 +62,8 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
     raise NotFound(f"no model {name!r} in the local store", hint=f"`mrpack pull {name}` fetches it")
 
 
-def _only(found: dict[str, StoredModel], name: str) -> StoredModel:
-    if len(found) > 1:
-        names = ", ".join(sorted(str(model.reference) for model in found.values()))
+def _only(found: Sequence[StoredModel], name: str) -> StoredModel:
+    if len({model.manifest.digest for model in found}) > 1:
+        names = ", ".join(sorted(str(model.reference) for model in found))
         raise UsageError(f"{name!r} could be any of {names}", hint="give the full name")
-    return next(iter(found.values()))
+    return found[-1]

@@ -18,7 +18,7 @@ from mrpack.content.copy import copy_blobs
 from mrpack.content.ports import Opener
 from mrpack.content.progress import Planned, Report, silent
 from mrpack.digest import Digest
-from mrpack.errors import InvalidArtifact, NotFound, Unsupported, from_os_error
+from mrpack.errors import HostRefused, InvalidArtifact, NotFound, Unsupported, from_os_error
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.store.blobs import BlobFolder
@@ -80,7 +80,10 @@ def extract(
         NotFound: no such artifact; or a word of `include` fits none of its files.
         Unsupported: its files lie in archives.
         InvalidArtifact: a link in `folder` leads out of it.
+        HostRefused: `folder` is something else.
     """
+    if folder.exists() and not folder.is_dir():
+        raise HostRefused(f"{folder} is no folder", hint="name the folder to write to")
     origin = open_source(workspace, reference, access)
     manifest = origin.source.resolve(origin.ref)
     artifact = read_model(origin.source, manifest, origin.name)

@@ -104,13 +104,12 @@ def verify(
 ) -> tuple[int, list[Damage]]:
     """How many models were checked, and what is damaged; when none is named, of all that is in the store.
 
-    `jobs`: blobs hashed at once, by default one a processor.
+    A model with several names counts once. `jobs`: blobs hashed at once, by default one a processor.
     """
     store = workspace.store
-    if not models:
-        return len(store.models()), store.verify(jobs=jobs)
-    wanted = [store.find(name) for name in models]
-    return len(wanted), store.verify(wanted, jobs=jobs)
+    named = [store.find(name) for name in models]
+    checked = {model.manifest.digest for model in named or store.models()}
+    return len(checked), store.verify(named or None, jobs=jobs)
 
 
 def repair(workspace: Workspace, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:

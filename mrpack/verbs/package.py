@@ -25,7 +25,7 @@ from mrpack.packing.pack import PackedArtifact, pack, with_created
 from mrpack.packing.plan import Plan, Wishes, refuse_findings
 from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, SINGLE_FILES, detect
-from mrpack.targets import is_place, open_place, open_source
+from mrpack.targets import is_place, open_place, open_source, refuse_hub
 from mrpack.verbs.hub import fetch_hub_model
 from mrpack.verbs.scratch import scratch_file
 from mrpack.verbs.stored import read_stored
@@ -97,7 +97,9 @@ def package(
         InvalidArtifact, NotFound, UsageError: before anything is written.
         IntegrityError: a file changed meanwhile.
     """
+    refuse_hub(name)
     if is_place(name):
+        open_place(workspace, name)  # one that cannot be written to at all says so
         raise UsageError(
             f"a package goes into the local store or a registry, not to {name}",
             hint=f"give it a name, then `mrpack push NAME {name}`",

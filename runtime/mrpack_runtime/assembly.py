@@ -18,6 +18,7 @@ from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.run_folders import run_base, sweep_run_folders
 from mrpack_runtime.scheduling import PoolLimits
+from mrpack_runtime.select import find_engine
 from mrpack_runtime.settings import CommandSettings
 from mrpack_runtime.settings_file import FileSettings
 from mrpack_runtime.store_library import StoreLibrary
@@ -58,7 +59,13 @@ def build_resolver(
     host: HostNow,
     options: GatewayOptions,
 ) -> Resolver:
-    """With the settings that `mrpack configure` keeps."""
+    """With the settings that `mrpack configure` keeps.
+
+    Raises:
+        NotFound: there is no engine of the wanted name.
+    """
+    if options.backend is not None:
+        find_engine(engines(), options.backend)
     return Resolver(
         StoreLibrary(workspace),
         engines(),

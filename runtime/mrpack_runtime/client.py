@@ -38,7 +38,6 @@ _LINE_LIMIT: Final = 96 * 1024 * 1024
 _JSON: Final = "application/json"
 _FAMILIES: Final[Mapping[int, type[MrpackError]]] = {
     400: UsageError,
-    401: AccessDenied,
     403: AccessDenied,
     404: NotFound,
     409: Unsupported,
@@ -59,6 +58,10 @@ class NotRunning(NotFound):
     """Nothing listens where the gateway should be, or it is another program."""
 
     code = "not_running"
+
+
+class Stranger(NotRunning):
+    """Something listens there, but not a gateway that understands us."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -114,10 +117,10 @@ class GatewayClient:
         return f"http{'s' if self.tls else ''}://{host}:{self.endpoint.port}"
 
     def version(self) -> str:
-        """Raises NotRunning when nobody, or another program, answers."""
+        """Raises NotRunning when nobody answers, Stranger when another program does."""
         with self._answer("GET", "/version", answer_s=self.prompt_s, pause_s=self.prompt_s) as answer:
             if answer.headers.get("Server") != "mrpack":
-                raise NotRunning(f"another program answers at {self.url}")
+                raise Stranger(f"another program answers at {self.url}")
             return str(_object(_read(answer)).get("version", ""))
 
     def model(self, name: str) -> dict[str, Any]:
@@ -193,7 +196,7 @@ class GatewayClient:
         """An answer with status 200; `answer_s` until its head, `pause_s` between its pieces, None: no limit.
 
         Raises:
-            NotRunning: nobody answers, or not in HTTP.
+            NotRunning: nobody answers; Stranger: not in HTTP.
             NotFound, UsageError, AccessDenied, Unsupported, EngineFailed: as its status says.
         """
         headers = {"Content-Type": _JSON} if body is not None else {}
@@ -208,7 +211,7 @@ class GatewayClient:
                 answer = connection.getresponse()
                 wire.settimeout(pause_s)
             except TimeoutError as error:
-                raise NotRunning(
+                raise Stranger(
                     f"what listens at {self.url} does not answer",
                     hint="it hangs, or is no gateway: end it, or name another --port",
                 ) from error
@@ -217,10 +220,26 @@ class GatewayClient:
                     f"the certificate of {self.url} is not trusted: {error.verify_message}",
                     hint="--ca-file FILE trusts another issuer",
                 ) from error
-            except (OSError, http.client.HTTPException) as error:
+            except ssl.SSLError as error:
+                raise Stranger(
+                    f"what listens at {self.url} does not speak TLS",
+                    hint="a gateway without TLS is asked without https:// and --ca-file",
+                ) from error
+            except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
+                raise Stranger(
+                    f"what listens at {self.url} gives no answer in HTTP",
+                    hint="a gateway with TLS is asked with --host https://NAME",
+                ) from error
+            except OSError as error:
                 raise NotRunning(
                     f"no gateway answers at {self.url}", hint="start one with `mrpack serve`"
                 ) from error
+            if answer.status == http.HTTPStatus.UNAUTHORIZED:
+                wrong = "does not take this API key" if self.api_key else "wants an API key"
+                raise AccessDenied(
+                    f"{self.url} {wrong}",
+                    hint="--api-key-file FILE; what manages models may need a key of its own",
+                )
             if answer.status != http.HTTPStatus.OK:
                 raise _error(answer.status, _parse(answer.read(_ANSWER_LIMIT)))
             yield answer

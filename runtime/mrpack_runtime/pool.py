@@ -26,6 +26,7 @@ from mrpack_runtime.scheduling import (
     Start,
     Use,
     Wait,
+    check_size,
 )
 from mrpack_runtime.upstream import Upstream
 from mrpack_runtime.want import Want
@@ -120,6 +121,10 @@ class Pool:
         """Requests that wait for an engine now."""
         return self._schedule.waiting
 
+    def check(self, want: Want) -> None:
+        """Raises TooLarge for what `acquire` can never give."""
+        check_size(_demand(want), self._schedule.limits.memory)
+
     async def acquire(self, want: Want, *, pinned: bool = False) -> Lease:
         """A ready engine; starts one, and makes room for it, when needed. Release the lease.
 
@@ -133,13 +138,7 @@ class Pool:
         """
         if self._draining:
             raise Overloaded("shutting down", retry_after_s=10.0)
-        demand = Demand(
-            key=want.key,
-            name=want.bundle.name,
-            need=want.need,
-            keep_alive_s=want.settings.keep_alive_s,
-            pinned=pinned,
-        )
+        demand = _demand(want, pinned=pinned)
         now = self._clock()
         self._schedule.enter(want.key, now)
         try:
@@ -321,3 +320,13 @@ class Pool:
 
     async def _change(self) -> None:
         await self._changed.wait()
+
+
+def _demand(want: Want, *, pinned: bool = False) -> Demand:
+    return Demand(
+        key=want.key,
+        name=want.bundle.name,
+        need=want.need,
+        keep_alive_s=want.settings.keep_alive_s,
+        pinned=pinned,
+    )

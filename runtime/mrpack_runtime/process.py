@@ -242,7 +242,9 @@ class EngineProcess:
         leash.kill()  # then the kernel kills the engine
 
     def _crash(self, status: int) -> EngineFailed:
-        engine, when = self.launch.engine, "crashed" if self.load_time_s is not None else "did not start"
+        engine, was_ready = self.launch.engine, self.load_time_s is not None
+        when = "crashed" if was_ready else "did not start"
+        look = "`mrpack logs` shows more" + ("" if was_ready else ", `mrpack verify MODEL` finds damage")
         tail = self.log_tail()
         if status in _KILLED_STATUSES:
             return EngineFailed(
@@ -256,7 +258,7 @@ class EngineProcess:
                 f"{engine} {when}: {found.reason}",
                 exit_status=status,
                 log_tail=tail,
-                hint=found.hint or "`mrpack logs` shows more",
+                hint=found.hint or look,
             )
         how = f"signal {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         words = _telling_line(tail)
@@ -264,7 +266,7 @@ class EngineProcess:
             f"{engine} {when}: {how}" + (f": {words}" if words else ""),
             exit_status=status,
             log_tail=tail,
-            hint=_HINTS.get(status, "`mrpack logs` shows more"),
+            hint=_HINTS.get(status, look),
         )
 
 

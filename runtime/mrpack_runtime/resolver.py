@@ -93,6 +93,19 @@ class Resolver:
                 self._known[key] = want
         return want
 
+    async def look(self, name: str) -> Want | None:
+        """What serves the model, on any engine and for its own operation; None: it has yet to be pulled.
+
+        Raises:
+            MrpackError: as `resolve`.
+        """
+        try:
+            return await asyncio.to_thread(self._find, name, self._default_engine, None)
+        except NotFound:
+            if not self._pull:
+                raise
+            return None
+
     def _look_for_changes(self) -> None:
         now = time.monotonic()
         configured = self._configured.stamp()

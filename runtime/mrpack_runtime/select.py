@@ -54,11 +54,17 @@ def choose_engine(
     raise Unsupported(f"no engine here can run this {config.format} model", hint="; ".join(refusals))
 
 
-def _take(config: ModelConfig, engines: Mapping[str, Engine], host: HostFacts, wanted: str) -> EngineChoice:
-    name, _, launcher = wanted.partition("/")
-    engine = engines.get(name)
-    if engine is None:
+def find_engine(engines: Mapping[str, Engine], wanted: str) -> Engine:
+    """`wanted` as `choose_engine` takes it. Raises NotFound."""
+    name, _, _ = wanted.partition("/")
+    if name not in engines:
         raise NotFound(f"no engine is called {name!r}", hint=f"known engines: {', '.join(engines)}")
+    return engines[name]
+
+
+def _take(config: ModelConfig, engines: Mapping[str, Engine], host: HostFacts, wanted: str) -> EngineChoice:
+    engine = find_engine(engines, wanted)
+    name, _, launcher = wanted.partition("/")
     if config.format not in engine.formats:
         raise Unsupported(
             f"the model has format {config.format or 'unknown'!r}, and {name} opens {_words(engine.formats)}",

@@ -144,6 +144,7 @@ def test_what_is_neither_text_nor_picture_is_refused(program: Mrpack, tmp_path: 
         "neither text nor a picture"
         in program("run", "tiny", "--file", tmp_path / "x", "hi", fails=2).last_line
     )
+    assert "is a folder" in program("run", "tiny", "--file", tmp_path, "hi", fails=2).last_line
     program("run", "tiny", "--file", tmp_path / "none", "hi", fails=3)
 
 
@@ -167,7 +168,7 @@ def test_the_commands_of_a_chat(program: Mrpack, tmp_path: Path) -> None:
         typist.say("echo again", "\nagain")
         typist.say("/save", "/save FILE")
         typist.say(f"/save {saved}", "3 messages are in")
-        typist.say(f"/save {saved}", "exists")
+        typist.say(f"/save {saved}", f"{saved.name} exists (name another file")
         typist.say("/file", "/file PATH")
         typist.type("/bye\n")
         assert typist.process.wait(DEADLINE_S) == 0

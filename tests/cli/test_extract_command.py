@@ -98,4 +98,4 @@ def test_mistakes_are_told(mrpack: Mrpack, reference: str, tmp_path: Path) -> No
     mrpack("pull", f"{reference}x", "--output", "out", fails=3)
     assert not (tmp_path / "out").exists()
     os.mkfifo(tmp_path / "pipe")
-    mrpack("pull", reference, "--output", "pipe", fails=8)
+    assert "pipe is no folder" in mrpack("pull", reference, "--output", "pipe", fails=8).last_line

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.raw_server import RawServer
+from tests.fakes.raw_server import RawServer, send
 from tests.fakes.tiny_gguf import write_markov
 from tests.fakes.tiny_safetensors import write_stable_diffusion
 from tests.program import Mrpack
 
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+# What servers written in Go answer on a port for TLS to who does not speak it.
+_NOT_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 @pytest.fixture
@@ -46,6 +49,59 @@ def test_a_local_name_where_a_registry_is_read_is_pointed_out(
         assert hint.format(name) in told
         elsewhere = mrpack("copy", f"{registry.address}/team/other:v1", "oci:out:v1", fails=3).last_line
     assert "in the local store" not in elsewhere
+
+
+def test_a_destination_that_cannot_be_written_is_no_matter_of_the_local_store(
+    mrpack: Mrpack, stored: str, registry: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    name = f"{registry}/team/tiny:v1"
+    mrpack("tag", "tiny", name)
+    told = mrpack("copy", name, f"oci-archive:{tmp_path / 'pipe'}", fails=8).last_line
+    assert "no regular file" in told
+    assert "in the local store" not in told
+
+
+def test_a_local_registry_that_may_speak_tls_is_told_how(mrpack: Mrpack, stored: str) -> None:
+    with RawServer(send(_NOT_TLS)) as registry:
+        told = mrpack("push", "tiny", f"{registry.address}/team/tiny:v1", fails=5).last_line
+    assert "it may speak TLS" in told
+    assert "--ca-file" in told
+    assert "--insecure-skip-verify" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pull", "hf.co/Org/Repo:F16", "--output", "out"),
+        ("push", "tiny", "hf.co/Org/Repo"),
+        ("copy", "hf.co/Org/Repo", "oci:out"),
+        ("package", "--from", "tiny", "hf.co/Org/Repo"),
+    ],
+)
+def test_hugging_face_is_no_registry(mrpack: Mrpack, stored: str, arguments: tuple[str, ...]) -> None:
+    assert "not for Hugging Face" in mrpack(*arguments, fails=2).last_line
+
+
+def test_a_place_where_a_local_name_is_wanted_is_pointed_out(
+    mrpack: Mrpack, stored: str, tiny_model: Path
+) -> None:
+    told = mrpack("push", "ollama:smol:135m", "example.com/a:v1", fails=2).last_line
+    assert "`mrpack copy ollama:smol:135m example.com/a:v1`" in told
+    assert "`mrpack push NAME oci:foo`" in mrpack("package", tiny_model, "oci:foo", fails=2).last_line
+    assert "mrpack push" not in mrpack("package", tiny_model, "ollama:foo", fails=8).last_line
+
+
+def test_a_name_that_could_be_several_models_comes_with_all_of_them(
+    mrpack: Mrpack, stored: str, tmp_path: Path
+) -> None:
+    other = write_markov(tmp_path, dtype="q8_0")
+    mrpack("package", other, "b/tiny:v2", "-q")
+    mrpack("tag", "b/tiny:v2", "c/tiny:v3")
+    mrpack("tag", "tiny", "a/tiny:v4")
+    mrpack("rm", "ai/tiny")
+    told = mrpack("inspect", "tiny", fails=2).last_line
+    assert "docker.io/a/tiny:v4, docker.io/b/tiny:v2, docker.io/c/tiny:v3" in told
 
 
 def test_an_id_that_is_too_short_is_written_out(mrpack: Mrpack, stored: str) -> None:

@@ -177,6 +177,12 @@ def test_a_file_that_is_not_there_is_told_before_the_registry_is_asked(mrpack: M
     assert "report.json" in mrpack(*attach, fails=3).err
 
 
+def test_an_annotation_that_is_given_twice_is_refused(mrpack: Mrpack, gguf: Path) -> None:
+    twice = ("--annotation", "a=b", "--annotation", "a=c")
+    assert "'a' is given twice" in mrpack("package", gguf, "m", *twice, fails=2).err
+    assert "'ab'" in mrpack("package", gguf, "m", "--annotation", "ab", fails=2).err
+
+
 def test_a_list_without_a_hit_does_not_say_that_there_is_nothing(mrpack: Mrpack, gguf: Path) -> None:
     mrpack("package", gguf, "m")
     assert "'other'" in mrpack("list", "other").err

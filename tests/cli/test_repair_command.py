@@ -55,6 +55,27 @@ def test_a_damaged_model_is_found_moved_aside_and_packaged_again(
     assert mrpack("verify").code == 0
 
 
+def test_a_damaged_blob_that_a_registry_refuses_is_suspected(
+    mrpack: Mrpack, store: Path, registry: str
+) -> None:
+    flip_a_bit(mrpack, store)
+    assert "`mrpack verify tiny`" in mrpack("push", "tiny", f"{registry}/team/tiny:v1", fails=6).last_line
+
+
+def test_what_is_gone_has_to_be_brought_again(mrpack: Mrpack, store: Path, registry: str) -> None:
+    flip_a_bit(mrpack, store)
+    mrpack("repair", fails=6)
+    for arguments in (["inspect", "tiny"], ["push", "tiny", f"{registry}/team/tiny:v1"]):
+        assert "pull or package it again" in mrpack(*arguments, fails=3).last_line
+
+
+def test_a_model_with_two_names_is_one(mrpack: Mrpack, store: Path) -> None:
+    mrpack("tag", "tiny", "other:v2")
+    assert mrpack("df").out.startswith("1 model, ")
+    assert mrpack("verify").err.startswith("1 model verified")
+    assert mrpack("verify", "tiny", "other:v2", "--json").json["models"] == 1
+
+
 def test_a_lost_index_stops_everything_but_repair(mrpack: Mrpack, store: Path) -> None:
     (store / "index.json").unlink()
     for command in ("list", "gc", "df", "verify"):

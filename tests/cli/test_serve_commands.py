@@ -286,6 +286,35 @@ def test_a_preloaded_model_that_fails_ends_the_gateway(program: Mrpack, llama: F
     assert program("serve", "--port", "0", "nope", fails=3)
 
 
+def test_a_gateway_that_cannot_run_what_it_was_told_to_never_says_that_it_serves(program: Mrpack) -> None:
+    serve = ("serve", "--port", "0")
+    wrong = (
+        (("nope",), 3),
+        (("tiny", "--backend", "nope"), 3),
+        (("--backend", "nope"), 3),
+        (("tiny", "--memory-limit", "1M"), 8),
+    )
+    for arguments, code in wrong:
+        done = program(*serve, *arguments, fails=code)
+        assert (done.out, "serving at" in done.err) == ("", False), arguments
+
+
+def test_a_damaged_model_names_the_way_back(program: Mrpack, llama: FakeLlamaServer, tmp_path: Path) -> None:
+    run = ("run", "--socket", tmp_path / "none", "--pull", "never", "tiny", "hi")
+    llama.set_options("--mode crash")
+    assert "mrpack verify" in program(*run, fails=9).last_line
+    assert "mrpack verify" in program("serve", "--port", "0", "tiny", fails=9).last_line
+    shown = program("inspect", "tiny", "--json").json
+    blob = (
+        Path(program.environment["HOME"])
+        / ".local/share/mrpack/store/blobs"
+        / shown["files"][0]["digest"].replace(":", "/")
+    )
+    blob.unlink()
+    assert "pull or package it again" in program(*run, fails=3).last_line
+    assert "pull or package it again" in program("serve", "--port", "0", "tiny", fails=3).last_line
+
+
 def test_interrupting_an_answer_is_exit_code_130_and_leaves_no_engine(
     program: Mrpack, llama: FakeLlamaServer, tmp_path: Path
 ) -> None:
@@ -343,8 +372,9 @@ def test_another_program_on_the_port_is_not_taken_for_a_gateway(program: Mrpack)
         with connection:
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-        out, _ = process.communicate(timeout=DEADLINE_S)
+        out, err = process.communicate(timeout=DEADLINE_S)
         assert out == f"{TEXT}\n"
+        assert "another program answers" in err
         assert "in use" in program("serve", "--port", port, fails=8).last_line
 
 

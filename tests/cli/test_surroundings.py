@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.fakes.tiny_gguf import write_markov
 from tests.program import Mrpack
 
 DEADLINE_S = 30
+_BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _PLAIN = {"LANG": "C", "LC_ALL": "C"}
 
 
@@ -54,6 +57,25 @@ def test_messages_that_have_no_place_change_no_outcome(mrpack: Mrpack, tiny_mode
     assert mrpack("list", "--json").json[0]["digest"] == digest.strip()
     assert mrpack("verify", under=under, fails=0).out == ""
     assert mrpack("verify", "--progress", "json", under=under, fails=0).out == ""
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("df", "--help"), ("df",)])
+def test_a_result_that_cannot_be_written_is_said(mrpack: Mrpack, arguments: tuple[str, ...]) -> None:
+    under = ["sh", "-c", 'exec "$@" >/dev/full', "sh"]
+    assert "write the result: no space left" in mrpack(*arguments, under=under, fails=8).last_line
+
+
+def test_a_registry_that_is_asked_again_is_named_once(mrpack: Mrpack) -> None:
+    def said(*more: str) -> list[str]:
+        busy = [_BUSY, _BUSY]
+        with RawServer(lambda line: line.sendall(busy.pop() if busy else _MISSING)) as registry:
+            return mrpack("pull", f"{registry.address}/team/m:v1", *more, fails=3).err.splitlines()
+
+    again, _ = said()
+    assert again.endswith("status 503; trying again")
+    event, _ = said("--progress", "json")
+    assert json.loads(event)["event"] == "retrying"
+    assert len(said("-q")) == 1
 
 
 def test_a_pull_that_is_interrupted_ends_in_one_line(mrpack: Mrpack) -> None:

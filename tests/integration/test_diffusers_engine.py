@@ -33,13 +33,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.xdist_group(
 DEADLINE_S = 240.0
 STEPS = 3
 SIZE = (48, 32)
+MODELS = ("folder", "dduf", "flux", "flux-dduf")
 CANARY = "aubergine-canary " * 100
 GENERATE = "/v1/images/generations"
 
 
 @dataclass
 class Studio:
-    """A running `mrpack serve` with models `folder`, `dduf` (the same pipeline) and `flux`."""
+    """A running `mrpack serve` with MODELS: two pipelines, each as a folder and as one file."""
 
     program: Mrpack
     port: int
@@ -92,11 +93,13 @@ def studio(
     folder = tmp_path_factory.mktemp("studio")
     made = Mrpack({**empty_environment(folder), "MRPACK_HOME": str(folder / "maker")}, folder)
     own = ("--set", f"diffusers.num_inference_steps={STEPS}", "--set", f"diffusers.size={SIZE[0]}x{SIZE[1]}")
-    names = {name: f"{anonymous_registry.name}/paint/{name}:v1" for name in ("folder", "dduf", "flux")}
+    names = {name: f"{anonymous_registry.name}/paint/{name}:v1" for name in MODELS}
     sd = pipelines / "stable-diffusion"
     made("package", "--diffusers", sd, names["folder"], *own, "--push")
     made("package", "--diffusers", sd, "--as", "dduf", names["dduf"], *own, "--push")
-    made("package", "--diffusers", pipelines / "flux", names["flux"], "--push")
+    flux = pipelines / "flux"
+    made("package", "--diffusers", flux, names["flux"], "--push")
+    made("package", "--diffusers", flux, "--as", "dduf", names["flux-dduf"], "--push")
 
     home = folder / "home"
     program = Mrpack({**empty_environment(folder), "MRPACK_HOME": str(home)}, folder)
@@ -212,7 +215,8 @@ def png(image: Image.Image) -> bytes:
 def test_flux_paints_and_names_what_it_lacks(studio: Studio) -> None:
     (image,) = studio.paint("flux", seed=3, size="64x64", steps=2)
     assert image.size == (64, 64)
-    assert studio.paint("flux", seed=3, size="64x64", steps=2)[0].tobytes() == image.tobytes()
+    for model in ("flux", "flux-dduf"):
+        assert studio.paint(model, seed=3, size="64x64", steps=2)[0].tobytes() == image.tobytes()
     status, body, _ = studio.post(GENERATE, {"model": "flux", "prompt": "x", "size": "66x64"})
     assert (status, body["error"]["param"]) == (400, "size")
 

@@ -25,7 +25,7 @@ from mrpack.errors import (
     Unsupported,
     UsageError,
 )
-from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
 from mrpack_runtime.engine import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from tests.fakes.fake_engine import FakeEngine
@@ -83,8 +83,10 @@ def test_each_status_is_an_error_of_its_family(short_folder):
     uninstalled = FakeEngine(installed=False)
     with pytest.raises(Unsupported):
         ask(short_folder, lambda client: list(client.chat(chat_body())), engine=uninstalled)
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDenied, match="this API key") as caught:
         ask(short_folder, lambda client: client.ps(), policy=Policy(key_hashes=(hash_key("other"),)))
+    assert "--api-key-file" in str(caught.value.hint)
+    assert "Bearer" not in str(caught.value)
 
 
 def test_a_key_is_sent(short_folder):
@@ -137,7 +139,7 @@ def test_nobody_and_others_are_not_a_gateway(tmp_path):
                 with connection:
                     await asyncio.to_thread(connection.recv, 1000)
                     connection.sendall(answer)
-                with pytest.raises(NotRunning):
+                with pytest.raises(Stranger):
                     await asked
 
             asyncio.run(main())

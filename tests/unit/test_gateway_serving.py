@@ -472,9 +472,22 @@ def test_a_taken_port_is_an_error_that_says_what_to_try(short_folder):
         async with gateway(short_folder) as g:
             endpoint = g.client.endpoint
             assert isinstance(endpoint, TcpEndpoint)
-            with pytest.raises(HostRefused, match=str(endpoint.port)):
+            with pytest.raises(HostRefused, match=str(endpoint.port)) as caught:
                 async with gateway(short_folder, endpoint=endpoint):
                     pass
+            assert "another gateway" in str(caught.value.hint)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.7"])
+def test_an_address_of_no_machine_or_another_is_not_blamed_on_a_gateway(short_folder, host):
+    async def main() -> None:
+        policy = Policy(beyond_loopback=True, key_hashes=(hash_key("k"),))
+        with pytest.raises(HostRefused, match=host) as caught:
+            async with gateway(short_folder, endpoint=TcpEndpoint(0, host), policy=policy):
+                pass
+        assert "address of this machine" in str(caught.value.hint)
 
     asyncio.run(main())
 

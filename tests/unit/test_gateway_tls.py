@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mrpack.errors import AccessDenied, MrpackError, UsageError
-from mrpack_runtime.client import GatewayClient, NotRunning, Tls
+from mrpack_runtime.client import GatewayClient, Stranger, Tls
 from mrpack_runtime.engine import TcpEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.tls import server_context
@@ -53,7 +53,7 @@ def test_the_commands_speak_tls_and_check_the_certificate(short_folder, authorit
         assert "".join(words) == "Hello from a fake engine."
         with pytest.raises(AccessDenied, match="not trusted"):
             GatewayClient(endpoint, tls=Tls()).version()
-        with pytest.raises(NotRunning):
+        with pytest.raises(Stranger, match="https://"):
             GatewayClient(endpoint).version()
 
     ask(short_folder, authority, question)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrpack.errors import AccessDenied, MrpackError
+from mrpack.errors import AccessDenied, MrpackError, UsageError
 from mrpack_runtime.gateway.bodies import check_content_type, parse_object, screen
 from mrpack_runtime.gateway.errors import NotJson, UnsupportedMediaType
 from mrpack_runtime.gateway.guard import (
@@ -185,6 +185,36 @@ def test_other_machines_need_a_key():
     check_policy(OPEN_TO_LAN)
     with pytest.raises(AccessDenied):
         check_policy(Policy(beyond_loopback=True))
+
+
+def test_an_origin_is_written_as_browsers_do():
+    check_policy(
+        Policy(
+            origins=(
+                *("*", "http://localhost", "http://localhost:*", "http://127.0.0.1:3000", "http://[::1]:*"),
+                *("https://app.example.com", "app://obsidian.md", "chrome-extension://abcdefgh"),
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "foo",
+        "",
+        "localhost:3000",
+        "http://",
+        "http://a/",
+        "http://a/b",
+        "http://a:",
+        "http://*.a",
+        "http://A",
+    ],
+)
+def test_an_origin_that_no_page_has_is_refused(origin):
+    with pytest.raises(UsageError, match="origin"):
+        check_policy(Policy(origins=("*", origin)))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_options_have_their_place_and_what_changes_nothing_is_named():
     [
         ({}, {"stream": True, "stream_options": {"include_usage": True}}),
         ({"stream": False, "options": {"num_predict": -1}}, {}),
+        ({"stream": False, "options": {"num_predict": 0}}, {}),
         ({"stream": False, "format": "json"}, {"response_format": {"type": "json_object"}}),
         ({"stream": False, "think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
         (

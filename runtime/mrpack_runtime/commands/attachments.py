@@ -37,12 +37,14 @@ class Attachment:
 
 
 def read_attachment(path: Path) -> Attachment:
-    """Raises NotFound or what the system says, and UsageError for what is neither text nor a picture."""
+    """Raises NotFound or what the system says, and UsageError for a folder or neither text nor a picture."""
     try:
         size = path.stat().st_size
         if size > _LIMIT:
             raise UsageError(f"{path}: {size} bytes are more than {_LIMIT}")
         content = path.read_bytes()
+    except IsADirectoryError as error:
+        raise UsageError(f"{path} is a folder", hint="name the files in it, one by one") from error
     except OSError as error:
         raise from_os_error(error, "read the file") from error
     if (kind := _picture(content)) is not None:

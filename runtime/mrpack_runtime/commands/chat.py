@@ -125,6 +125,8 @@ def _save(chat: Chat, name: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists", hint="name another file: /save FILE") from error
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
     chat.invocation.say(f"{len(messages)} messages are in {path}, as the body of a request")

@@ -12,7 +12,7 @@ from mrpack.cli.invocation import Invocation
 from mrpack.errors import NotFound
 from mrpack.model.layer import LayerRole
 from mrpack.readable import open_file
-from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.settings import CommandSettings
 
@@ -89,6 +89,9 @@ def _serves_it(client: GatewayClient, invocation: Invocation, model: str) -> boo
     try:
         client.version()
         found = client.model(model)
+    except Stranger as error:
+        invocation.say(f"{error}: {model} is run without it")
+        return False
     except (NotRunning, NotFound):
         return False
     ours = invocation.workspace.store.find(model).manifest.digest

@@ -10,7 +10,7 @@ import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import render_table
-from mrpack_runtime.client import GatewayClient, NotRunning
+from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.watching import Look, show, watch_option
 
@@ -45,9 +45,9 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
         engines = client.engines()
         models = client.ps()
         first = f"mrpack {version} is running at {client.url}"
-    except NotRunning:
+    except NotRunning as error:
         version, engines, models = None, installed(), []
-        first = f"no gateway at {client.url}"
+        first = str(error) if isinstance(error, Stranger) else f"no gateway at {client.url}"
     rows = []
     for name, text in engines.items():
         word, _, detail = text.partition(": ")

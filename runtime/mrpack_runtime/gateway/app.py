@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -56,8 +57,8 @@ async def serving(
     `tls`: not for Unix sockets.
 
     Raises:
-        AccessDenied: other machines could connect without a key.
-        HostRefused: the port or socket is taken.
+        UsageError, AccessDenied: as `check_policy`.
+        HostRefused: the port or socket is taken, or the address is of no machine or another one.
     """
     check_policy(gateway.policy)
     if gateway.log_prompts:
@@ -80,7 +81,14 @@ async def serve(
     on_listening: Callable[[Endpoint], None],
     on_loaded: Callable[[str], None],
 ) -> int:
-    """Runs until SIGTERM or SIGINT; the exit code. Models of `preload` are loaded and stay."""
+    """Runs until SIGTERM or SIGINT; the exit code. Models of `preload` are loaded and stay.
+
+    Raises:
+        MrpackError: as `serving`; or a model of `preload` cannot run here, before anything listens.
+    """
+    for name in preload:
+        if (want := await gateway.resolver.look(name)) is not None:
+            gateway.pool.check(want)
     stop = asyncio.Event()
     codes: list[int] = []
     loop = asyncio.get_running_loop()
@@ -148,7 +156,7 @@ async def _listening(
         except OSError as error:
             raise HostRefused(
                 f"cannot listen on {endpoint.host}:{endpoint.port}: {error.strerror or error}",
-                hint="another gateway may run there: see `mrpack status`, or take another --port",
+                hint=_hint(error),
             ) from error
         bound = TcpEndpoint(listener.sockets[0].getsockname()[1], endpoint.host)
     try:
@@ -157,6 +165,14 @@ async def _listening(
         listener.close()
         if isinstance(endpoint, UnixEndpoint):
             endpoint.path.unlink(missing_ok=True)
+
+
+def _hint(error: OSError) -> str | None:
+    if error.errno == errno.EADDRINUSE:
+        return "another gateway may run there: see `mrpack status`, or take another --port"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "--host is an address of this machine; 0.0.0.0 is all of them"
+    return None
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -30,6 +31,11 @@ REFUSED_FIELDS: Final = frozenset(
 )
 # Parts of a message that hold a URL which engines fetch by themselves.
 _MEDIA_PARTS: Final = frozenset({"image_url", "audio_url", "video_url", "input_audio"})
+# JSON writes what is beyond U+FFFF in two halves; one alone is no text, and engines fail at it.
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+# Of a place in a body as errors tell it: keys may be as long as the body.
+_PLACE_LIMIT: Final = 80
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -120,14 +126,30 @@ def _check_encoding(encoding: str) -> None:
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """Raises NotJson."""
+    """Raises NotJson, and RequestRefused for what no text can hold."""
     try:
         body = _DECODER.decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise NotJson(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise NotJson("the body must be a JSON object")
+    if _HALF.search(content):
+        _refuse_halves(body)
     return body
+
+
+def _refuse_halves(body: dict[str, Any]) -> None:
+    rest: list[tuple[str, Any]] = [("", body)]
+    while rest:
+        where, value = rest.pop()
+        if isinstance(value, dict):
+            rest += [(f"{where}.{name}" if where else name, found) for name, found in value.items()]
+            rest += [(where, name) for name in value]  # looked at first: a place that is told is text
+        elif isinstance(value, list):
+            rest += [(f"{where}[{i}]", found) for i, found in enumerate(value)]
+        elif isinstance(value, str) and _HALF_CHARACTER.search(value):
+            place = where[:_PLACE_LIMIT]
+            raise RequestRefused(f"{place or 'the body'} holds half of a character", param=place or None)
 
 
 def encode(body: dict[str, Any]) -> bytes:

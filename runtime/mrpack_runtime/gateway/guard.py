@@ -12,11 +12,13 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from mrpack.errors import AccessDenied
+from mrpack.errors import AccessDenied, UsageError
 from mrpack_runtime.gateway.errors import Forbidden, KeyRequired
 from mrpack_runtime.refusal import RequestRefused
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
+# In the small letters that browsers write; any port is `*`.
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?:[0-9]{1,5}|\*))?")
 _TOKEN_LIST = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~ ,-]{1,2048}")
 _PREFLIGHT_AGE_S: Final = 600
 
@@ -135,7 +137,18 @@ def may_manage(headers: Mapping[str, str], policy: Policy) -> bool:
 
 
 def check_policy(policy: Policy) -> None:
-    """Raises AccessDenied when other machines could connect without a key."""
+    """What the user allowed has to mean something.
+
+    Raises:
+        UsageError: an origin that no web page can have.
+        AccessDenied: other machines could connect without a key.
+    """
+    for origin in policy.origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise UsageError(
+                f"{origin!r} is no origin of web pages",
+                hint="write http://localhost:3000, http://localhost:* or *, without a path",
+            )
     if policy.beyond_loopback and not policy.key_hashes:
         raise AccessDenied(
             "other machines could use the gateway without a key",

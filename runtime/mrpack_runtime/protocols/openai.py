@@ -22,12 +22,15 @@ EMBEDDING: Final = "/v1/embeddings"
 IMAGES: Final = "/v1/images/generations"
 # OpenAI takes 4; chats with many names send more.
 _STOPS: Final = 64
+# A bound of ours: 200,000 short ones got no answer within a minute.
+_MESSAGES_LIMIT: Final = 8192
 # OpenAI's own limit.
 _CHOICES: Final = 128
 _TOP_LOGPROBS: Final = 20
 _IMAGES: Final = 10
 _FORMATS: Final = ("text", "json_object", "json_schema", "structural_tag")
 _TOOL_CHOICES: Final = ("none", "auto", "required")
+_WITHOUT_TOOLS: Final = (None, "none", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def _check_messages(value: Any, name: str) -> None:
     messages = as_objects(value, name)
     if not messages:
         raise RequestRefused(f"{name}: at least one is needed", param=name)
+    if len(messages) > _MESSAGES_LIMIT:
+        raise RequestRefused(f"{name}: at most {_MESSAGES_LIMIT}", param=name)
     for i, message in enumerate(messages):
         as_text(message.get("role"), f"{name}[{i}].role")
         _check_content(message.get("content"), f"{name}[{i}].content")
@@ -137,6 +142,7 @@ _MESSAGES: Final = Field(
     {
         "type": "array",
         "minItems": 1,
+        "maxItems": _MESSAGES_LIMIT,
         "items": {
             "type": "object",
             "required": ["role"],
@@ -146,6 +152,16 @@ _MESSAGES: Final = Field(
 )
 # -1: no limit, as llama.cpp's own pages write it.
 _LENGTH: Final = _of(Whole(-1))
+
+
+def _check_answer_length(value: Any, name: str) -> None:
+    _LENGTH.check(value, name)
+    if value == 0:
+        raise RequestRefused(f"{name} must be at least 1", param=name)
+
+
+# An answer without a word is none; only completions that echo have a use for it.
+_ANSWER_LENGTH: Final = Field(_check_answer_length, {**_LENGTH.schema, "not": {"const": 0}})
 _GENERATION: Final[Mapping[str, Field]] = {
     **{
         name: _of(BY_KEY[f"sampling.{name}"].kind)
@@ -181,7 +197,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     CHAT: {
         "messages": _MESSAGES,
         **_GENERATION,
-        "max_completion_tokens": _LENGTH,
+        "max_tokens": _ANSWER_LENGTH,
+        "max_completion_tokens": _ANSWER_LENGTH,
         "logprobs": _of(Switch()),
         "top_logprobs": _of(Whole(0, _TOP_LOGPROBS)),
         "parallel_tool_calls": _of(Switch()),
@@ -231,3 +248,5 @@ def check_fields(path: str, body: JsonObject) -> None:
     for name, value in body.items():
         if value is not None and (field := fields.get(name)) is not None:
             field.check(value, name)
+    if path == CHAT and body.get("tool_choice") not in _WITHOUT_TOOLS and not body.get("tools"):
+        raise RequestRefused("tool_choice needs tools", param="tool_choice")

@@ -46,6 +46,24 @@ FRAMING = (
     posted("100,000 objects in objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400, "invalid_json"),
     posted("a number of 10,000 digits", b'{"model": %s}' % (b"7" * 10_000), 400, "invalid_json"),
     posted("a key twice: the last counts", b'{"model": "x", "model": ""}', 400, "invalid_request", "model"),
+    posted(
+        "half of a smile",
+        b'{"model": "x", "messages": [{"role": "user", "content": [{"type": "text", "text": "\\ud83d"}]}]}',
+        400,
+        "invalid_request",
+        "messages[0].content[0].text",
+    ),
+    posted("half of a smile as a key", b'{"model": "x", "a": {"\\uDE00": 1}}', 400, "invalid_request", "a"),
+    posted(
+        "half of a smile as key and value",
+        b'{"\\ud83d": "\\ud83d"}',
+        400,
+        "invalid_request",
+    ),
+    posted(
+        "half of a smile for Claude", b'{"model": "\\ud83d"}', 400, "invalid_request_error", path=MESSAGES
+    ),
+    posted("half of a smile for Ollama", b'{"model": "\\ud83d"}', 400, "model", path=OLLAMA_CHAT),
     posted("half an object for Claude", b"{", 400, "invalid_request_error", path=MESSAGES),
     posted("half an object for Ollama", b"{", 400, "JSON", path=OLLAMA_CHAT),
     posted("plain text", b"{}", 415, "unsupported_media_type", headers=("Content-Type: text/plain",)),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.overrides import BY_KEY
+from mrpack.model.overrides.kinds import is_whole
 from mrpack_runtime.protocols import CHAT, JSON_LINES, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, schema_format
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_switch, as_text, as_texts
@@ -161,7 +162,7 @@ def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
     for name, value in options.items():
         if name in _LOADING:
             ignored.append(f"options.{name}")
-        elif value is not None and not (name == "num_predict" and isinstance(value, int) and value < 0):
+        elif value is not None and not (name == "num_predict" and is_whole(value) and value <= 0):
             chat[_OPTIONS.get(name, name)] = value
     if wants_stream(body):
         chat["stream"] = True
