@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from mrpack.registry.ranges import Part, open_part
 from mrpack.registry.rate import LimitedSource, limited
 from mrpack.registry.referrers import Fallback, add_to_fallback, fallback_tag, list_referrers
 from mrpack.registry.response import Response
+from mrpack.registry.retry import Transient
 from mrpack.registry.session import RegistrySession
 from mrpack.registry.streams import BlobStream
 from mrpack.registry.uploads import CHUNKS, UploadSession, push_blob
@@ -192,19 +194,25 @@ class RegistryTarget:
         condition: Mapping[str, str] | None = None,
         success: frozenset[int] = frozenset({201}),
     ) -> Response:
-        response = self._client.send(
-            Call(
-                doing=doing,
-                method="PUT",
-                path=f"{self._base}/manifests/{quote(target, safe=':')}",
-                repository=self.repository,
-                scopes=self._push,
-                headers={"Content-Type": media_type, **(condition or {})},
-                body=raw,
-                success=success,
-                patience_s=self._commit_s,
-            )
+        call = Call(
+            doing=doing,
+            method="PUT",
+            path=f"{self._base}/manifests/{quote(target, safe=':')}",
+            repository=self.repository,
+            scopes=self._push,
+            headers={"Content-Type": media_type, **(condition or {})},
+            body=raw,
+            success=success,
+            patience_s=self._commit_s,
         )
+        try:
+            response = self._client.send(call)
+        except (NotFound, IntegrityError) as refused:
+            # Distribution 2.8 empties the link of a blob before it writes it anew: who pushes that blob just
+            # then makes it look missing or wrong. Once more tells.
+            with suppress(Transient):
+                self._client.retries().wait(Transient(refused.message))
+            response = self._client.send(call)
         response.drain()
         return response
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mrpack.model.overrides.kinds import INT32_MAX
 from mrpack_runtime.protocols import CHAT
-from mrpack_runtime.protocols.openai import COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
+from mrpack_runtime.protocols.openai import BETWEEN_FIELDS, COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
 
 JsonObject = dict[str, Any]
 JSON: Final = "application/json"
@@ -49,7 +49,7 @@ def _openai(path: str) -> JsonObject:
         name: field.schema if name == needed else _or_null(field.schema)
         for name, field in FIELDS[path].items()
     }
-    return _object(f"model {needed}", model=MODEL, **fields)
+    return {**_object(f"model {needed}", model=MODEL, **fields), **BETWEEN_FIELDS.get(path, {})}
 
 
 MODEL: Final[JsonObject] = {

@@ -280,11 +280,12 @@ async def _translated(
         body = None
     if quirky is not None:
         status, body = quirky.answer(status, body)
-    if answering is None:
-        content = renamer_for(lease.served_name, call.model)(json.dumps(body).encode())
-    elif status >= 400:
+    if status >= 400:
         status, error = _explained(call, status, json.dumps(body).encode() if body is not None else content)
-        content = json.dumps(call.match.route.errors(status, error)).encode()
+        shown = {"error": error} if answering is None else call.match.route.errors(status, error)
+        content = json.dumps(shown).encode()
+    elif answering is None:
+        content = renamer_for(lease.served_name, call.model)(json.dumps(body).encode())
     elif isinstance(body, dict):
         content = json.dumps(answering.answer(body), ensure_ascii=False).encode(errors="backslashreplace")
     else:

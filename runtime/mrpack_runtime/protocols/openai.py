@@ -238,6 +238,16 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """One of them is needed; the first is OpenAI's."""
 
+BETWEEN_FIELDS: Final[Mapping[str, JsonObject]] = {
+    CHAT: {
+        "anyOf": [
+            {"properties": {"tool_choice": {"enum": list(_WITHOUT_TOOLS)}}},
+            {"properties": {"tools": {"type": "array", "minItems": 1}}, "required": ["tools"]},
+        ]
+    },
+}
+"""What holds for several of them, as JSON Schema: to choose a tool, there have to be tools."""
+
 
 def check_fields(path: str, body: JsonObject) -> None:
     """Looks at a request in OpenAI's words for the engine's `path`. Raises RequestRefused."""

@@ -12,6 +12,8 @@ from mrpack_runtime.engine import ModelBundle
 
 # It has no code and no type of its own for that (llama.cpp 0c1e570, b11549): 500, `server_error`.
 _TOO_LONG: Final = re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)")
+# llama-cpp-python 0.3.36 says 500 of a picture that is none; llama-server says 400.
+_NO_PICTURE: Final = "Failed to create bitmap from image bytes"
 # As the file has them; the second is taken for requests with tools.
 _TEMPLATE_KEYS: Final = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 
@@ -33,7 +35,10 @@ def _templates(file: Path | None, weights: Path) -> tuple[str, ...]:
 
 
 def explained(status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """An input for one vector has to fit one computation."""
+    """An input for one vector has to fit one computation, and a picture has to be one."""
+    if status == 500 and error.get("message") == _NO_PICTURE:
+        refusal = {"type": "invalid_request_error", "param": "messages", "code": "invalid_request"}
+        return 400, {**error, "message": "an image cannot be read", **refusal}
     found = _TOO_LONG.search(str(error.get("message"))) if status == 500 else None
     if found is None:
         return status, error
