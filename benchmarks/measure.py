@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -122,14 +123,18 @@ def measure_rounds(
 ) -> list[Cost]:
     """Medians over rounds in which every client has its turn, so that a busy minute is everybody's.
 
+    Each round begins with another client: the first may pay for memory that the machine has to find.
     `before` and `after` each run are not counted.
     """
     seen: dict[str, list[tuple[float, float, float, float]]] = {client: [] for client in commands}
+    turns = deque(commands)
     for _ in range(runs):
-        for client, command in commands.items():
+        for client in turns:
+            command = commands[client]
             before()
             seen[client].append(run(command() if callable(command) else command, env))
             after(client)
+        turns.rotate(-1)
     costs = []
     for client, rows in seen.items():
         columns = list(zip(*rows, strict=True))
