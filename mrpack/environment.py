@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
-
-from platformdirs import PlatformDirs
 
 from mrpack.errors import UsageError, from_os_error
 from mrpack.model.amounts import parse_size
@@ -26,6 +26,12 @@ _TOML_WORDS: Final[Mapping[type, str]] = {
     str: "a text",
 }
 SANDBOXES: Final = ("auto", "off", "required")
+# By the variable that names another folder (XDG Base Directory Specification 0.8): on Linux, on macOS.
+_FOLDERS: Final = {
+    "XDG_CACHE_HOME": ("~/.cache", "~/Library/Caches"),
+    "XDG_CONFIG_HOME": ("~/.config", "~/Library/Application Support"),
+    "XDG_DATA_HOME": ("~/.local/share", "~/Library/Application Support"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,8 @@ class Settings:
     """Everything that a user may set once; options of a call override it.
 
     `home`: store, bundles, engines and logs (`MRPACK_HOME`). `config_home`: config.toml and what `configure`
-    keeps (`MRPACK_CONFIG_HOME`). `docker_config`: folder of Docker's config.json. `jobs`: blobs at once.
+    keeps (`MRPACK_CONFIG_HOME`). `docker_config`: folder of Docker's config.json; `docker_auth`: what
+    such a file would hold, of credentials (`DOCKER_AUTH_CONFIG`). `jobs`: blobs at once.
     `limit_rate`: bytes a second to and from registries; None for no limit. `cache`: for what can be made
     again, when `home` cannot be written to.
     `neighbour_folders`: where tools of NEIGHBOURS keep their models, for those whose variable says so.
@@ -66,7 +73,8 @@ class Settings:
     home: Path
     config_home: Path
     docker_config: Path
-    podman_auth: Path | None = None
+    docker_auth: str = field(default="", repr=False)
+    podman_auth: tuple[Path, ...] = ()
     references: ReferenceDefaults = field(default_factory=ReferenceDefaults)
     registries: Mapping[str, RegistryRules] = field(default_factory=dict)
     proxies: Proxies = field(default_factory=Proxies)
@@ -77,6 +85,12 @@ class Settings:
     sandbox: str = SANDBOXES[0]
     neighbour_folders: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def working_home(self) -> Path:
+        """For logs: `home`, or `cache` when that is on a read-only disk or another user's."""
+        is_foreign = self.home.is_dir() and not os.access(self.home, os.W_OK)
+        return self.cache if self.cache is not None and is_foreign else self.home
+
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Environment over config.toml over defaults.
@@ -84,20 +98,19 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         UsageError: config.toml is not TOML, or has an unknown key or a value of the wrong type.
     """
-    folders = PlatformDirs("mrpack", appauthor=False)
-    config_home = Path(environ.get("MRPACK_CONFIG_HOME") or folders.user_config_path)
+    config_home = Path(environ.get("MRPACK_CONFIG_HOME") or user_folder("XDG_CONFIG_HOME", environ))
     table = _read_config(config_home / "config.toml")
     where = str(config_home / "config.toml")
     _only_keys(table, {"home", "jobs", "limit_rate", "defaults", "engines", "indexes", "registries"}, where)
     defaults = _sub_table(table, "defaults", where)
     _only_keys(defaults, {"registry", "namespace", "tag"}, f"{where}: defaults")
-    home = environ.get("MRPACK_HOME") or _value(table, "home", str, "", where) or folders.user_data_path
-    runtime_folder = environ.get("XDG_RUNTIME_DIR")
+    home = environ.get("MRPACK_HOME") or _value(table, "home", str, "", where)
     return Settings(
-        home=Path(home).expanduser(),
+        home=Path(home).expanduser() if home else user_folder("XDG_DATA_HOME", environ),
         config_home=config_home,
         docker_config=Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
-        podman_auth=_podman_auth(environ, runtime_folder),
+        docker_auth=environ.get("DOCKER_AUTH_CONFIG", ""),
+        podman_auth=_podman_auth(environ),
         references=ReferenceDefaults(
             registry=environ.get("MRPACK_DEFAULT_REGISTRY")
             or _value(defaults, "registry", str, "docker.io", where),
@@ -116,7 +129,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         ),
         jobs=_jobs(table, where),
         limit_rate=_rate(table, where),
-        cache=folders.user_cache_path,
+        cache=user_folder("XDG_CACHE_HOME", environ),
         indexes=_indexes(table, environ.get("MRPACK_INDEXES", ""), where),
         sandbox=_sandbox(table, environ.get("MRPACK_SANDBOX", ""), where),
         neighbour_folders={
@@ -125,6 +138,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             if (folder := environ.get(neighbour.variable))
         },
     )
+
+
+def user_folder(variable: str, environ: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """Ours, where files of a user of that kind belong; a relative path in `variable` does not count."""
+    if environ.get(variable, "").startswith("/"):
+        return Path(environ[variable], "mrpack")
+    linux, macos = _FOLDERS[variable]
+    return Path(macos if platform == "darwin" else linux).expanduser() / "mrpack"
 
 
 def _jobs(table: dict[str, Any], where: str) -> int:
@@ -146,10 +167,14 @@ def _either(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name.lower()) or environ.get(name) or ""
 
 
-def _podman_auth(environ: Mapping[str, str], runtime_folder: str | None) -> Path | None:
+def _podman_auth(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where podman looks: until the next boot, and for good (containers-auth.json(5))."""
     if environ.get("REGISTRY_AUTH_FILE"):
-        return Path(environ["REGISTRY_AUTH_FILE"])
-    return Path(runtime_folder) / "containers" / "auth.json" if runtime_folder else None
+        return (Path(environ["REGISTRY_AUTH_FILE"]),)
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    passing = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
+    lasting = Path(environ.get("XDG_CONFIG_HOME") or "~/.config", "containers").expanduser()
+    return (passing / "auth.json", lasting / "auth.json")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -52,9 +52,13 @@ class Workspace:
     @functools.cached_property
     def credentials(self) -> CredentialStore:
         from mrpack.registry import CredentialStore  # noqa: PLC0415  # local commands need no HTTP
+        from mrpack.registry.secret import Secret  # noqa: PLC0415
 
-        podman = self.settings.podman_auth
-        return CredentialStore(self.settings.docker_config, podman_files=(podman,) if podman else ())
+        return CredentialStore(
+            self.settings.docker_config,
+            podman_files=self.settings.podman_auth,
+            given=Secret(self.settings.docker_auth),
+        )
 
     def registry(self, reference: Reference, access: Access | None = None) -> RegistryTarget:
         """The repository of `reference` as a target; targets of one registry share connections and tokens."""

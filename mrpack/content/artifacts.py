@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mrpack.content.documents import read_document
 from mrpack.content.ports import Fetcher
 from mrpack.digest import read_verified
 from mrpack.errors import InvalidArtifact
-from mrpack.model.artifact import ModelArtifact
-from mrpack.model.dialects import read_artifact
 from mrpack.model.indexes import choose_manifest
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT
 from mrpack.oci.manifest import Index
+
+if TYPE_CHECKING:
+    from mrpack.model.artifact import ModelArtifact
 
 _DEPTH_LIMIT: Final = 4
 
@@ -26,6 +27,8 @@ def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelAr
         Unsupported: no model artifact, or an index in which nothing tells which manifest is the model.
         InvalidArtifact, IntegrityError, NotFound: a document is malformed, damaged or missing.
     """
+    from mrpack.model.dialects import read_artifact  # noqa: PLC0415  # 15 ms, and most lists read none
+
     for _ in range(_DEPTH_LIMIT):
         _, document = read_document(source, manifest)
         if not isinstance(document, Index):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Final, Literal
 
+from mrpack.content.crew import crew
 from mrpack.content.documents import read_document
 from mrpack.content.ports import (
     Adopter,
@@ -110,32 +111,75 @@ def copy_blobs(
     ordered = sorted(blobs, key=lambda blob: blob.size, reverse=True)
     large = deque(blob for blob in ordered if blob.size >= _SMALL)
     small = deque(blob for blob in ordered if blob.size < _SMALL)
-    stop = threading.Event()
     shares: list[tuple[deque[Descriptor], ...]] = [(large, small)] * min(jobs, len(ordered))
     shares += [(small,)] * min(2 * (jobs - 1), len(small), _WORKERS_LIMIT - jobs)
 
-    def work(share: tuple[deque[Descriptor], ...]) -> None:
-        """One future a worker: with one a blob, ten thousand files take 13 MB more."""
-        while not stop.is_set():
-            blob = _taken(share)
-            if blob is None:
-                return
-            _copy_blob(source, blob, target, report, stop)
-
-    pool = ThreadPoolExecutor(max_workers=max(1, len(shares)))
-    try:
-        futures = [pool.submit(work, share) for share in shares]
+    with crew(len(shares)) as (pool, stop):
+        carrier = _Carrier(source, target, report, stop)
+        futures = [pool.submit(carrier.work, share) for share in shares]
         done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         stop.set()
-        pool.shutdown(cancel_futures=True)
-    except BaseException:
-        stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
     for future in (*done, *waiting):
         # The first failure counts: what was stopped for its sake comes later in this order.
         if not future.cancelled():
             future.result()
+
+
+class _Carrier:
+    """Brings blobs from one place to another, each by the shortest way that both know."""
+
+    def __init__(self, source: Source, target: BlobPusher, report: Report, stop: threading.Event) -> None:
+        """What they can do is asked once: of ten thousand small files that took a tenth of the time."""
+        self._source = source
+        self._target = target
+        self._report = report
+        self._stop = stop
+        self._files = source if isinstance(source, FileBacked) else None
+        self._adopter = target if isinstance(target, Adopter) else None
+        self._mounter = target if isinstance(target, Mounter) else None
+        self._parts = source if isinstance(source, PartFetcher) else None
+
+    def work(self, share: tuple[deque[Descriptor], ...]) -> None:
+        """One future a worker: with one a blob, ten thousand files take 13 MB more."""
+        while not self._stop.is_set():
+            blob = _taken(share)
+            if blob is None:
+                return
+            self._report(Finished(blob, self._bring(blob)))
+
+    def _bring(self, blob: Descriptor) -> Outcome:
+        with _failing("destination", "look for blob", str(blob.digest)):
+            if self._target.exists(blob):
+                return Outcome.EXISTING
+        if self._files is not None and self._adopter is not None:
+            with _failing("source", "read blob", str(blob.digest)):
+                path = self._files.blob_file(blob)
+            if path is not None:
+                with _failing("destination", "link blob", str(blob.digest)):
+                    self._adopter.adopt(blob, path)
+                return Outcome.LINKED
+        if self._mounter is not None:
+            with _failing("destination", "mount blob", str(blob.digest)):
+                if self._mounter.mount(blob, self._source):
+                    return Outcome.MOUNTED
+        self._transfer(blob)
+        return Outcome.TRANSFERRED
+
+    def _transfer(self, blob: Descriptor) -> None:
+        opener: _Opener
+        if self._parts is None:
+            opener = _Opener(self._source, blob, self._report, self._stop)
+        else:
+            opener = _PartOpener(self._source, self._parts, blob, self._report, self._stop)
+        try:
+            with _failing("destination", "push blob", str(blob.digest)):
+                self._target.push(blob, opener)
+        except TransferError as error:
+            if error.cause in opener.broken:
+                raise TransferError(
+                    error.cause, side="source", operation="read blob", name=str(blob.digest)
+                ) from error.cause
+            raise
 
 
 def _taken(share: tuple[deque[Descriptor], ...]) -> Descriptor | None:
@@ -144,41 +188,6 @@ def _taken(share: tuple[deque[Descriptor], ...]) -> Descriptor | None:
         with suppress(IndexError):
             return queue.popleft()
     return None
-
-
-def _copy_blob(
-    source: Source, blob: Descriptor, target: BlobPusher, report: Report, stop: threading.Event
-) -> None:
-    with _failing("destination", "look for blob", str(blob.digest)):
-        if target.exists(blob):
-            report(Finished(blob, Outcome.EXISTING))
-            return
-    if isinstance(source, FileBacked) and isinstance(target, Adopter):
-        path = source.blob_file(blob)
-        if path is not None:
-            with _failing("destination", "link blob", str(blob.digest)):
-                target.adopt(blob, path)
-            report(Finished(blob, Outcome.LINKED))
-            return
-    if isinstance(target, Mounter):
-        with _failing("destination", "mount blob", str(blob.digest)):
-            if target.mount(blob, source):
-                report(Finished(blob, Outcome.MOUNTED))
-                return
-
-    opener = _Opener(source, blob, report, stop)
-    if isinstance(source, PartFetcher):
-        opener = _PartOpener(source, source, blob, report, stop)
-    try:
-        with _failing("destination", "push blob", str(blob.digest)):
-            target.push(blob, opener)
-    except TransferError as error:
-        if error.cause in opener.broken:
-            raise TransferError(
-                error.cause, side="source", operation="read blob", name=str(blob.digest)
-            ) from error.cause
-        raise
-    report(Finished(blob, Outcome.TRANSFERRED))
 
 
 class _StoppedError(MrpackError):

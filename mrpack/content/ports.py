@@ -138,7 +138,10 @@ class FileBacked(Protocol):
     """A source whose blobs are local files with content that is known to match."""
 
     def blob_file(self, descriptor: Descriptor) -> Path | None:
-        """The file that holds exactly this content, or None. It stays valid while the source is in use."""
+        """The file that holds exactly this content, or None. It stays valid while the source is in use.
+
+        May raise IntegrityError when it holds something else.
+        """
         ...
 
 

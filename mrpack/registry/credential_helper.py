@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import select
+import time
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
-from mrpack.errors import HostRefused
+from mrpack.errors import HostRefused, InvalidArtifact
+from mrpack.oci.encoding import decode_object
 from mrpack.registry.credential import Credential
 from mrpack.registry.secret import Secret
+
+if TYPE_CHECKING:
+    import subprocess
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A keychain may ask its user for a password.
 _TIMEOUT_S: Final = 120.0
+_ANSWER_LIMIT: Final = 1024 * 1024
 # The user name under which an identity token is stored.
 _TOKEN_USER: Final = "<token>"  # noqa: S105  # a marker
 # How the protocol says "nothing stored": these bytes on stdout and a non-zero status
@@ -27,6 +36,7 @@ class CredentialHelper:
 
     name: str
     search_path: str | None = None
+    timeout_s: float = _TIMEOUT_S
 
     def get(self, server: str) -> Credential | None:
         """None when it has nothing for `server`. Raises HostRefused when it is missing or fails."""
@@ -35,10 +45,12 @@ class CredentialHelper:
             return None
         self._check("get", status)
         try:
-            answer = json.loads(output)
-            username, secret = str(answer["Username"]), str(answer["Secret"])
-        except (ValueError, KeyError, TypeError):
-            raise HostRefused(f"{self._program}: its answer to get is not understood") from None
+            answer = decode_object(output, "answer", limit=_ANSWER_LIMIT)
+        except InvalidArtifact:
+            answer = {}
+        username, secret = answer.get("Username"), answer.get("Secret")
+        if not isinstance(username, str) or not isinstance(secret, str):
+            raise self._garbled("get")
         if not secret:
             return None
         if username == _TOKEN_USER:
@@ -74,15 +86,52 @@ class CredentialHelper:
                 hint="the Docker config names it under credsStore or credHelpers",
             )
         try:
-            done = subprocess.run(
-                [program, verb], input=given, capture_output=True, timeout=_TIMEOUT_S, check=False
+            process = subprocess.Popen(
+                [program, verb],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
-        except subprocess.TimeoutExpired:
-            raise HostRefused(f"{self._program} {verb}: no answer within {_TIMEOUT_S:.0f} s") from None
         except OSError as error:
             raise HostRefused(f"{self._program} does not start: {error.strerror}") from error
-        return done.returncode, done.stdout
+        with process:
+            try:
+                output = _exchange(process, given, self.timeout_s)
+            except (TimeoutError, subprocess.TimeoutExpired):
+                raise HostRefused(
+                    f"{self._program} {verb}: no answer within {self.timeout_s:.0f} s"
+                ) from None
+            finally:
+                process.kill()
+        if len(output) > _ANSWER_LIMIT:
+            raise self._garbled(verb)
+        return process.returncode, output
+
+    def _garbled(self, verb: str) -> HostRefused:
+        return HostRefused(f"{self._program}: its answer to {verb} is not understood")
 
     def _check(self, verb: str, status: int) -> None:
         if status != 0:
             raise HostRefused(f"{self._program} {verb} failed with status {status}")
+
+
+def _exchange(process: subprocess.Popen[bytes], given: bytes, timeout_s: float) -> bytes:
+    """What it answers until it ends, or a little more than may be. Raises TimeoutError, TimeoutExpired."""
+    taking, giving = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+    deadline = time.monotonic() + timeout_s
+    with contextlib.suppress(BrokenPipeError):
+        taking.write(given)
+    taking.close()
+    poll = select.poll()
+    poll.register(giving, select.POLLIN)
+    output = b""
+    while len(output) <= _ANSWER_LIMIT:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        block = os.read(giving.fileno(), 65_536)
+        if not block:
+            process.wait(max(0.0, deadline - time.monotonic()))
+            break
+        output += block
+    return output

@@ -24,14 +24,23 @@ _log = logging.getLogger(__name__)
 class CredentialStore:
     """The credentials that Docker, podman and mrpack share on this machine.
 
-    Looked up in this order: `credHelpers`, `credsStore`, `auths` of Docker's config, then the podman files.
-    Files are read anew each time; nothing is kept here.
+    Looked up in this order: `given`, then Docker's config and the podman files; in each `credHelpers`, then
+    `credsStore`, then `auths`. Files are read anew each time; nothing is kept here.
     """
 
     def __init__(
-        self, docker_config: Path, *, podman_files: Sequence[Path] = (), search_path: str | None = None
+        self,
+        docker_config: Path,
+        *,
+        podman_files: Sequence[Path] = (),
+        search_path: str | None = None,
+        given: Secret | None = None,
     ) -> None:
-        """`docker_config` is the folder (`DOCKER_CONFIG`), `search_path` where helper programs are."""
+        """`docker_config` is the folder (`DOCKER_CONFIG`), `search_path` where helper programs are.
+
+        `given` is what such a config would hold (`DOCKER_AUTH_CONFIG`); it is only read.
+        """
+        self._given = given
         self._file = docker_config / "config.json"
         self._podman_files = tuple(podman_files)
         self._search_path = search_path
@@ -41,21 +50,33 @@ class CredentialStore:
 
         Raises UsageError: a file that is not JSON.
         """
-        config = _load(self._file)
-        helper = self._helper(config, registry)
-        if helper is not None:
-            try:
-                found = helper.get(_server_key(registry))
-            except HostRefused as error:
-                _log.warning("%s; going on without its credentials", error)
-                found = None
-            if found is not None:
-                return found
-        for document in (config, *map(_load, self._podman_files)):
-            found = _from_auths(document, registry, repository)
+        given = _parse(self._given.reveal().encode(), "DOCKER_AUTH_CONFIG") if self._given else {}
+        return _from_auths(given, registry, repository) or self._find_kept(registry, repository)
+
+    def _find_kept(self, registry: str, repository: str) -> Credential | None:
+        for document in self._documents():
+            found = self._from_helper(document, registry) or _from_auths(document, registry, repository)
             if found is not None:
                 return found
         return None
+
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        yield _load(self._file)
+        for file in self._podman_files:
+            try:
+                yield _load(file)
+            except HostRefused as error:
+                _log.warning("%s; going on without its credentials", error)
+
+    def _from_helper(self, document: dict[str, Any], registry: str) -> Credential | None:
+        helper = self._helper(document, registry)
+        if helper is None:
+            return None
+        try:
+            return helper.get(_server_key(registry))
+        except HostRefused as error:
+            _log.warning("%s; going on without its credentials", error)
+            return None
 
     def put(self, registry: str, credential: Credential) -> str:
         """Store for all tools that share the config; returns where it went, for people.
@@ -78,7 +99,7 @@ class CredentialStore:
     def erase(self, registry: str) -> bool:
         """Forget what Docker's config and helper have; False when there was nothing. Idempotent."""
         config = _load(self._file)
-        known = self.get(registry) is not None
+        known = self._find_kept(registry, "") is not None
         helper = self._helper(config, registry)
         if helper is not None:
             helper.erase(_server_key(registry))
@@ -110,15 +131,20 @@ class CredentialStore:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes() or b"{}")
+        return _parse(path.read_bytes(), str(path))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    except ValueError:
-        raise UsageError(f"{path} is not JSON", hint="repair or remove it") from None
+
+
+def _parse(raw: bytes, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(raw or b"{}")
+    except (ValueError, RecursionError):
+        raise UsageError(f"{where} is not JSON", hint="repair or remove it") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a JSON object", hint="repair or remove it")
+        raise UsageError(f"{where} is not a JSON object", hint="repair or remove it")
     return content
 
 

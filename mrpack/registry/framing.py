@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import time
 from http.client import HTTPException
 from typing import Final
+
+from mrpack.registry.decrypting import Decrypting
 
 # Status line, headers, chunk lines and trailers together may be so much longer than the body. Real registries
 # send under 4 KiB of headers, and chunks of kilobytes.
@@ -33,6 +36,7 @@ class Wire:
         self._waited_s = 0.0
         self._count = 0
         self._framing: Framing | None = None
+        self._decrypting = Decrypting(sock) if isinstance(sock, ssl.SSLSocket) else None
         self.be_patient(patience_s)
 
     def be_patient(self, patience_s: float) -> None:
@@ -43,7 +47,9 @@ class Wire:
     def receive(self, buffer: memoryview) -> int:
         """What has come, at least one byte; 0 at the end. Raises TimeoutError."""
         started = time.monotonic()
-        return self._account(self._sock.recv_into(buffer), started)
+        if self._decrypting is None:
+            return self._account(self._sock.recv_into(buffer), started)
+        return self._account(self._decrypting.receive(buffer, self._patience_s), started)
 
     def splice(self, pipe: int, limit: int) -> int:
         """As `receive`, into a pipe with room for `limit` bytes."""

@@ -7,25 +7,24 @@ names of manifests are digests of the very bytes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Protocol
 from urllib.parse import quote, urljoin
 
 from requests import RequestException, Response
-from urllib3.exceptions import HTTPError
 
 from mrpack.content.ports import Opener
 from mrpack.content.referrers import describe_referrer, of_type
-from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, Verifier, read_verified
-from mrpack.errors import AccessDenied, InvalidArtifact, MrpackError, NotFound, RegistryUnavailable
+from mrpack.digest import ByteSource, BytesSource, Digest, read_verified
+from mrpack.errors import AccessDenied, NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT
 from mrpack.oci.manifest import Index, parse_document
 from mrpack.oci.mediatypes import ACCEPT_MANIFESTS, INDEXES, MANIFESTS
+from mrpack.registry.oras_bodies import ResponseSource, UploadBody, read_body, read_refusal, skip
 from mrpack.registry.referrers import Fallback, add_to_fallback, fallback_tag
-from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient, parse_retry_after
-from mrpack.registry.wire import ERROR_BODY_LIMIT, Refusal
+from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient
 
 _DOCUMENTS: Final = MANIFESTS | INDEXES
 
@@ -75,7 +74,7 @@ class OrasTarget:
     def resolve(self, ref: str) -> Descriptor:
         doing = f"resolve {self.name}:{ref}"
         response = self._send(doing, "GET", f"/manifests/{quote(ref, safe=':')}", accept=ACCEPT_MANIFESTS)
-        raw = _read(response, MANIFEST_LIMIT, doing)
+        raw = read_body(response, MANIFEST_LIMIT, doing)
         digest = Digest.parse(ref) if ":" in ref else Digest.of(raw)
         read_verified(BytesSource(raw), digest, len(raw), limit=MANIFEST_LIMIT, name=doing)
         media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
@@ -86,7 +85,7 @@ class OrasTarget:
         doing = f"fetch {descriptor.digest.short} from {self.name}"
         if descriptor.media_type in _DOCUMENTS:
             path, accept = f"/manifests/{descriptor.digest}", ACCEPT_MANIFESTS
-            raw = _read(self._send(doing, "GET", path, accept=accept), MANIFEST_LIMIT, doing)
+            raw = read_body(self._send(doing, "GET", path, accept=accept), MANIFEST_LIMIT, doing)
             return BytesSource(raw[offset:])
         if offset >= descriptor.size > 0:
             return BytesSource(b"")
@@ -96,9 +95,9 @@ class OrasTarget:
         response = self._send(
             doing, "GET", f"/blobs/{descriptor.digest}", headers=headers, success={200, 206}
         )
-        stream = _ResponseSource(response, doing)
+        stream = ResponseSource(response, doing)
         if offset and response.status_code == 200:
-            _skip(stream, offset)
+            skip(stream, offset)
         return stream
 
     def exists(self, descriptor: Descriptor) -> bool:
@@ -122,7 +121,7 @@ class OrasTarget:
         opened.close()
         location = urljoin(opened.url, opened.headers.get("Location", ""))
         joint = "&" if "?" in location else "?"
-        body = _Body(descriptor, open_at)
+        body = UploadBody(descriptor, open_at)
         try:
             response = self._request(
                 f"{location}{joint}digest={quote(str(descriptor.digest))}",
@@ -133,7 +132,7 @@ class OrasTarget:
         except RequestException as error:
             raise RegistryUnavailable(f"{doing}: {type(error).__name__}") from error
         if response.status_code != 201:
-            raise _refusal(response).error(doing, self.name)
+            raise read_refusal(response).error(doing, self.name)
         response.close()
 
     def push_manifest(self, descriptor: Descriptor, raw: bytes, ref: str | None) -> None:
@@ -167,7 +166,7 @@ class OrasTarget:
         doing = f"list what belongs to {subject.digest.short} in {self.name}"
         try:
             response = self._send(doing, "GET", f"/referrers/{subject.digest}")
-            found = Index.parse(_read(response, MANIFEST_LIMIT, doing), doing).manifests
+            found = Index.parse(read_body(response, MANIFEST_LIMIT, doing), doing).manifests
         except NotFound:
             found = self._entries(fallback_tag(subject.digest))
         return of_type(found, artifact_type)
@@ -200,7 +199,7 @@ class OrasTarget:
                 response = self._request(f"{self._base}{path}", method, sent, data)
                 if response.status_code in (success or {200}):
                     return response
-                raise _refusal(response).error(doing, self.name)
+                raise read_refusal(response).error(doing, self.name)
             except RequestException as error:
                 retries.wait(Transient(f"{doing}: {type(error).__name__}"))
             except Transient as failure:
@@ -227,81 +226,3 @@ class OrasTarget:
     def _once(self, url: str, method: str, headers: dict[str, str], data: object) -> Response:
         request: Callable[..., Response] = inspect.unwrap(type(self._client).do_request)
         return request(self._client, url, method, data=data, headers=dict(headers), stream=True)
-
-
-class _Body:
-    """A request's body, opened anew for each try; its last block leaves only when all of it was right."""
-
-    def __init__(self, blob: Descriptor, open_at: Opener) -> None:
-        self._blob = blob
-        self._open_at = open_at
-
-    def __len__(self) -> int:
-        return self._blob.size
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[bytes]:
-        verifier = Verifier(self._blob.digest, self._blob.size)
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        with closing(self._open_at(0)) as source:
-            held = b""
-            while count := source.readinto(buffer):
-                verifier.update(buffer[:count])
-                if held:
-                    yield held
-                held = bytes(buffer[:count])
-            verifier.finish()
-        if held:
-            yield held
-
-
-class _ResponseSource:
-    """The body as it is on the wire: whoever reads it verifies."""
-
-    def __init__(self, response: Response, doing: str) -> None:
-        self._response = response
-        self._doing = doing
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        try:
-            content: bytes = self._response.raw.read(len(buffer), decode_content=False)
-        except (HTTPError, OSError) as error:
-            raise RegistryUnavailable(
-                f"{self._doing}: the answer broke off: {type(error).__name__}"
-            ) from error
-        buffer[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        self._response.close()
-
-
-def _skip(source: _ResponseSource, count: int) -> None:
-    buffer = memoryview(bytearray(BUFFER_SIZE))
-    while count:
-        done = source.readinto(buffer[: min(count, len(buffer))])
-        if not done:
-            return
-        count -= done
-
-
-def _read(response: Response, limit: int, doing: str) -> bytes:
-    content = bytearray()
-    buffer = memoryview(bytearray(64 * 1024))
-    with closing(_ResponseSource(response, doing)) as source:
-        while count := source.readinto(buffer):
-            content += buffer[:count]
-            if len(content) > limit:
-                raise InvalidArtifact(f"more than the limit of {limit} bytes", where=doing)
-    return bytes(content)
-
-
-def _refusal(response: Response) -> Refusal:
-    retry_after_s = parse_retry_after(response.headers.get("Retry-After"), Clock().now())
-    try:
-        raw = _read(response, ERROR_BODY_LIMIT, "error")
-    except MrpackError:
-        raw = b""
-    return Refusal.parse(response.status_code, raw, retry_after_s)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from mrpack.errors import InvalidArtifact, RegistryUnavailable
 from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
-from mrpack.registry.client import Call, RegistryClient
+from mrpack.registry.client import RegistryClient
+from mrpack.registry.repository import Repository
 from mrpack.registry.response import Response
 from mrpack.registry.url import Url
 
@@ -21,21 +23,20 @@ _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _IS_NEXT = re.compile(r';\s*rel="?next\b', re.IGNORECASE)
 
 
-def list_tags(client: RegistryClient, repository: str, scopes: tuple[str, ...]) -> list[str]:
+def list_tags(repository: Repository) -> list[str]:
     """All tags, sorted.
 
     Raises:
         NotFound: no such repository.
         RegistryUnavailable: pages without end, on another host, or not a list of tags.
     """
-    doing = f"list the tags of {repository}"
+    client = repository.client
+    doing = f"list the tags of {repository.path}"
     found: set[str] = set()
     size = 0
-    path: str | Url | None = f"/v2/{repository}/tags/list?n=1000"
+    call = repository.reading(doing, "/tags/list?n=1000")
     for _ in range(_PAGE_LIMIT):
-        if path is None:
-            return sorted(found)
-        response = client.send(Call(doing=doing, path=path, repository=repository, scopes=scopes))
+        response = client.send(call)
         before = len(found)
         raw = response.read(MANIFEST_LIMIT)
         found.update(_tags(raw, doing))
@@ -43,6 +44,9 @@ def list_tags(client: RegistryClient, repository: str, scopes: tuple[str, ...]) 
         size += len(raw)
         if size > LIST_LIMIT or len(found) > _TAG_LIMIT or (path is not None and len(found) == before):
             break
+        if path is None:
+            return sorted(found)
+        call = replace(call, path=path)
     raise RegistryUnavailable(f"{doing}: {client.registry} sends pages without end")
 
 

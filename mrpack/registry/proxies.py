@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -53,24 +54,18 @@ def proxy_for(origin: Origin, settings: ProxySettings) -> Proxy | None:
 def _is_exempt(origin: Origin, no_proxy: str) -> bool:
     """`NO_PROXY` as Go reads it: `*`, domains with all under them, addresses, CIDR blocks; ports optional."""
     for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
-        if entry == "*" or _matches_network(origin.host, entry):
-            return True
         name, colon, port = entry.rpartition(":")
-        if colon and port.isdigit() and (":" not in name or name.startswith("[")):
-            if int(port) != origin.port:
-                continue
-        else:
-            name = entry
-        domain = name.strip("[]").removeprefix("*").removeprefix(".")
-        if origin.host.endswith(f".{domain}") or (origin.host == domain and not name.startswith((".", "*"))):
+        if not (colon and port.isdigit() and (":" not in name or name.startswith("["))):
+            name, port = entry, ""
+        if port in {"", str(origin.port)} and _covers(name, origin.host):
             return True
     return False
 
 
-def _matches_network(host: str, entry: str) -> bool:
-    if "/" not in entry:
-        return False
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        return False
+def _covers(entry: str, host: str) -> bool:
+    if entry == "*":
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    domain = entry.removeprefix("*").removeprefix(".")
+    return host.endswith(f".{domain}") or (host == domain == entry)

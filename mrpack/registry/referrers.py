@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -14,9 +14,8 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT
 from mrpack.oci.manifest import Index
 from mrpack.oci.mediatypes import OCI_INDEX
-from mrpack.registry.client import Call, RegistryClient
 from mrpack.registry.paging import LIST_LIMIT, next_page
-from mrpack.registry.url import Url
+from mrpack.registry.repository import Repository
 
 _PAGE_LIMIT: Final = 1_000
 _ENTRY_LIMIT: Final = 10_000
@@ -41,28 +40,19 @@ def fallback_tag(subject: Digest) -> str:
 
 
 def list_referrers(
-    client: RegistryClient,
-    repository: str,
-    scopes: tuple[str, ...],
-    subject: Digest,
-    artifact_type: str | None,
+    repository: Repository, subject: Digest, artifact_type: str | None
 ) -> list[Descriptor] | None:
     """By the API; None when this registry does not have it.
 
     Raises RegistryUnavailable: pages without end, or no list.
     """
-    doing = f"list what belongs to {subject.short} in {client.registry}/{repository}"
+    client = repository.client
+    doing = f"list what belongs to {subject.short} in {repository.name}"
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
-    path: str | Url | None = f"/v2/{quote(repository)}/referrers/{subject}{query}"
+    call = repository.reading(doing, f"/referrers/{subject}{query}", headers={"Accept": OCI_INDEX})
     found: list[Descriptor] = []
     size = 0
     for _ in range(_PAGE_LIMIT):
-        if path is None:
-            # Whether the registry filtered (`OCI-Filters-Applied`) or not.
-            return of_type(found, artifact_type)
-        call = Call(
-            doing=doing, path=path, repository=repository, scopes=scopes, headers={"Accept": OCI_INDEX}
-        )
         try:
             response = client.send(call)
         except (NotFound, Unsupported):
@@ -80,6 +70,10 @@ def list_referrers(
         size += len(raw)
         if size > LIST_LIMIT or len(found) > _ENTRY_LIMIT or (path is not None and not page):
             break
+        if path is None:
+            # Whether the registry filtered (`OCI-Filters-Applied`) or not.
+            return of_type(found, artifact_type)
+        call = replace(call, path=path)
     raise RegistryUnavailable(f"{doing}: {client.registry} sends pages without end")
 
 

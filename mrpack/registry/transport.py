@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 # Load balancers drop idle connections after 60 s.
 _IDLE_LIMIT_S: Final = 50.0
 _IDLE_CONNECTIONS: Final = 8
+# The second is what the first becomes under TLS.
+_HANG_UPS: Final = (ConnectionError, ssl.SSLEOFError)
 
 
 class Body(Protocol):
@@ -116,7 +119,7 @@ class Transport:
             wire.be_patient(settings.read_timeout_s)
         except (OSError, HTTPException) as error:
             line.sock.close()
-            kind = _HungUp if isinstance(error, ConnectionError) else Transient
+            kind = _HungUp if isinstance(error, _HANG_UPS) else Transient
             raise kind(f"{origin}: no answer: {describe(error)}") from error
         except BaseException:
             line.sock.close()
@@ -149,7 +152,7 @@ class Transport:
             else:
                 send_bytes(line.sock, memoryview(head))
                 request.body.send(line)
-        except ConnectionError as error:
+        except _HANG_UPS as error:
             return error
         return None
 

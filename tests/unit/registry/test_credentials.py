@@ -14,6 +14,7 @@ import pytest
 
 from mrpack.errors import HostRefused, UsageError
 from mrpack.registry import Credential, CredentialStore, Secret
+from mrpack.registry.credential_helper import CredentialHelper
 
 ALICE = Credential(username="alice", password=Secret("wonder:land"))
 
@@ -109,12 +110,44 @@ def test_the_closest_namespace_wins_in_a_podman_file(tmp_path: Path) -> None:
     assert [user.username for user in users if user] == ["model", "team", "wide", "wide"]
 
 
+def test_what_the_environment_gives_goes_first_and_is_never_written(tmp_path: Path) -> None:
+    write(tmp_path, {"auths": {"r": auth("kept:1"), "q": auth("kept:2")}})
+    given = Secret(json.dumps({"auths": {"r": auth("given:3"), "p": auth("given:4")}}))
+    store = CredentialStore(tmp_path, given=given)
+    users = [store.get(name) for name in ("r", "q", "p")]
+    assert [user.username for user in users if user] == ["given", "kept", "given"]
+    assert (store.erase("r"), store.erase("p")) == (True, False)
+    assert "given" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_podman_file_names_helpers_too(tmp_path: Path) -> None:
+    install_helper(tmp_path, "test")
+    write(tmp_path, {"credsStore": "test"}).put("r", ALICE)
+    (tmp_path / "auth.json").write_text(
+        json.dumps({"credHelpers": {"r": "test"}, "auths": {"q": auth("b:2")}})
+    )
+    store = CredentialStore(
+        tmp_path / "absent", podman_files=[tmp_path / "auth.json"], search_path=str(tmp_path / "bin")
+    )
+    assert store.get("r") == ALICE
+    assert store.get("q") == Credential(username="b", password=Secret("2"))
+    assert store.get("s") is None
+
+
 def test_the_docker_config_goes_before_podman(tmp_path: Path) -> None:
     store = write(tmp_path, {"auths": {"r": auth("docker:1")}})
     (tmp_path / "auth.json").write_text(json.dumps({"auths": {"r": auth("podman:2"), "q": auth("podman:2")}}))
     both = CredentialStore(tmp_path, podman_files=[tmp_path / "auth.json"])
     assert [found.username for name in "rq" if (found := both.get(name))] == ["docker", "podman"]
     assert store.get("q") is None
+
+
+def test_a_podman_file_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "auth.json").mkdir()
+    assert CredentialStore(tmp_path / "absent", podman_files=[tmp_path / "auth.json"]).get("r") is None
+    assert "auth.json" in caplog.text
 
 
 @pytest.mark.parametrize("setting", [{"credsStore": "test"}, {"credHelpers": {"r.example.com": "test"}}])
@@ -155,6 +188,12 @@ def test_one_registry_can_have_a_helper_of_its_own(tmp_path: Path) -> None:
         ("failing", "sys.exit(3)"),
         ("garbage", "print('not json'); sys.exit(0)"),
         ("list", "print('[]'); sys.exit(0)"),
+        ("empty", "print('{}'); sys.exit(0)"),
+        ("nothing", """print('{"Username": null, "Secret": null}'); sys.exit(0)"""),
+        ("deep", "print('[' * 100_000); sys.exit(0)"),
+        ("bytes", "sys.stdout.buffer.write(bytes(range(256))); sys.exit(0)"),
+        ("silent", "sys.exit(0)"),
+        ("endless", "while True: print('garbage' * 1000)"),
         ("../bin/traversing", None),
     ],
 )
@@ -167,6 +206,21 @@ def test_a_broken_helper_is_reported_and_passed_over(
     with caplog.at_level(logging.WARNING):
         assert store.get("r") == ALICE
     assert "docker-credential-" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import time; time.sleep(600)",
+        "import os, time; os.close(1); time.sleep(600)",
+        "import subprocess; subprocess.run(['sleep', '3'])",
+    ],
+)
+def test_a_helper_that_hangs_is_ended(tmp_path: Path, program: str) -> None:
+    install_helper(tmp_path, "hangs", program)
+    helper = CredentialHelper("hangs", str(tmp_path / "bin"), timeout_s=0.2)
+    with pytest.raises(HostRefused, match="no answer"):
+        helper.get("r")
 
 
 def test_a_broken_helper_is_an_error_when_storing(tmp_path: Path) -> None:
@@ -211,7 +265,7 @@ def test_logging_out_forgets_every_spelling(tmp_path: Path) -> None:
     assert not store.erase("docker.io")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+@pytest.mark.parametrize("content", ["{", "[]", "\xff", "[" * 100_000])
 def test_a_broken_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=r"config\.json"):

@@ -233,3 +233,21 @@ def test_a_registry_that_stops_taking_bytes_is_given_up(tmp_path: Path, as_file:
             assert isinstance(failure(lambda: target.push(describe(content), open_at)), RegistryUnavailable)
         finally:
             over.set()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_in_the_middle_of_an_upload_is_heard(authority: Authority, scheme: str) -> None:
+    """As a proxy gives it that limits bodies: it answers, reads no more and hangs up."""
+    content = bytes(20_000_000)
+
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nLocation: /v2/x\r\nContent-Length: 0\r\n\r\n")
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    settings = SETTINGS if scheme == "http" else replace(SETTINGS, ca_file=authority.ca_file)
+    tls = None if scheme == "http" else authority.server_context()
+    with RawServer(refuse, tls) as server, RegistrySession(settings) as session:
+        target = RegistryTarget(session, server.address, REPOSITORY)
+        error = failure(lambda: target.push(describe(content), lambda at: BytesSource(content[at:])))
+    assert isinstance(error, AccessDenied)
