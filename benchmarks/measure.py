@@ -185,6 +185,12 @@ def machine() -> dict[str, str]:
     }
 
 
+def goal(what: str, seen: float, limit: float, unit: str) -> str:
+    """A line that says whether a figure that was set beforehand was reached."""
+    verdict = "met" if seen <= limit else "**not met**"
+    return f"- {what}: {seen:.3g} {unit} (goal: at most {limit:g}): {verdict}"
+
+
 def version_of(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -253,20 +259,28 @@ def write(
     facts: Mapping[str, str],
 ) -> None:
     """NAME.json, NAME.md and NAME.svg into `folder`."""
+    save(name, folder, facts, table(costs, reference), {"costs": [asdict(cost) for cost in costs]})
+    plot(costs, folder / f"{name}.svg", name, heading(facts))
+
+
+def save(name: str, folder: Path, facts: Mapping[str, str], body: str, measured: Mapping[str, object]) -> str:
+    """`body` below the facts as NAME.md, whose text is the result, and what was `measured` as NAME.json."""
+    text = f"{heading(facts)}\n\n{body}\n"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(
-        json.dumps({"machine": dict(facts), "costs": [asdict(cost) for cost in costs]}, indent=2) + "\n"
-    )
-    header = ", ".join(f"{key} {value}" for key, value in facts.items())
-    (folder / f"{name}.md").write_text(f"{header}\n\n{table(costs, reference)}\n")
-    plot(costs, folder / f"{name}.svg", name, header)
+    (folder / f"{name}.md").write_text(text)
+    (folder / f"{name}.json").write_text(json.dumps({"machine": dict(facts), **measured}, indent=2) + "\n")
+    return text
+
+
+def heading(facts: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def redraw(report: Path) -> None:
     """NAME.svg anew, beside the NAME.json of an earlier run."""
     document = json.loads(report.read_text())
-    note = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
-    plot([Cost(**cost) for cost in document["costs"]], report.with_suffix(".svg"), report.stem, note)
+    costs = [Cost(**cost) for cost in document["costs"]]
+    plot(costs, report.with_suffix(".svg"), report.stem, heading(document["machine"]))
 
 
 def show(costs: Sequence[Cost], reference: Mapping[str, str], folder: Path) -> None:

@@ -15,15 +15,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from measure import machine, run
+from measure import goal, machine, run, save
 
+# What looks at no store: what the others cost above it is the store.
+BARE = "version"
+FIRST = "list, the first"
 COMMANDS = {
-    "version": ("version",),
-    "list, the first": ("list",),
+    BARE: ("version",),
+    FIRST: ("list",),
     "list": ("list",),
     "list --json": ("list", "--json"),
     "resolve": ("resolve", "docker.io/team/m7:v1"),
@@ -31,8 +34,8 @@ COMMANDS = {
     "gc --dry-run": ("gc", "--dry-run"),
     "gc": ("gc",),
 }
-# Those that leave the store as it was are run so often; the median counts.
-RUNS = 3
+ROUNDS = 5
+LIST_GOAL_S = 0.5
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.docker.ai.model.config.v0.1+json"
@@ -79,66 +82,109 @@ def _encoded(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def measure(home: Path, models: int) -> Iterator[dict[str, object]]:
-    """Of each command: `wall`, `user` and `system` in seconds, `rss` in MiB, and system calls."""
-    env = {"MRPACK_HOME": str(home)}
-    for name, arguments in COMMANDS.items():
-        command = [sys.executable, "-m", "mrpack", *arguments]
-        changes = name in {"list, the first", "gc"}
-        calls = _system_calls(command, env, home if changes else None)
-        costs = [run(command, env) for _ in range(1 if changes else RUNS)]
-        wall, user, system, rss = map(statistics.median, zip(*costs, strict=True))
-        row = {"models": models, "command": name, "wall": wall, "user": user, "system": system, "rss": rss}
-        yield {**row, "calls": calls}
+@dataclass(frozen=True)
+class Row:
+    """Medians; `wall` and `cpu` in seconds, `rss` in MiB. `calls`: system calls, None without strace."""
+
+    models: int
+    command: str
+    wall: float
+    cpu: float
+    rss: float
+    calls: int | None
 
 
-def _system_calls(command: Sequence[str], env: dict[str, str], spoiled: Path | None) -> int | None:
-    """None without strace. A command that changes the store (`spoiled`) leaves it as it was."""
+def measure(home: Path, models: int) -> list[Row]:
+    """In rounds in which each has its turn, but for `gc`, which comes once, at the end."""
+    env = {**os.environ, "MRPACK_HOME": str(home)}
+    calls = {name: _system_calls(name, home, env) for name in COMMANDS}
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COMMANDS}
+    for name in [*(name for name in COMMANDS if name != "gc")] * ROUNDS + ["gc"]:
+        _forget(name, home)
+        wall, user, system, rss = run(_command(name), env)
+        seen[name].append((wall, user + system, rss))
+    return [
+        Row(models, name, *map(statistics.median, zip(*costs, strict=True)), calls[name])
+        for name, costs in seen.items()
+    ]
+
+
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", "mrpack", *COMMANDS[name]]
+
+
+def _forget(name: str, home: Path) -> None:
+    if name == FIRST:
+        (home / "store" / ".summaries.json").unlink(missing_ok=True)
+
+
+def _system_calls(name: str, home: Path, env: Mapping[str, str]) -> int | None:
+    """None without strace. Those of `gc` are counted on a copy."""
     if shutil.which("strace") is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        if spoiled is not None:
-            shutil.copytree(spoiled, Path(folder) / "home")
-            env = {"MRPACK_HOME": str(Path(folder) / "home")}
-        counts = Path(folder) / "counts"
-        traced = ["strace", "-f", "-c", "-o", str(counts), *command]
-        subprocess.run(traced, env={**os.environ, **env}, check=True, capture_output=True)
+    _forget(name, home)
+    with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+        if name == "gc":
+            shutil.copytree(home, Path(folder, "home"))
+            env = {**env, "MRPACK_HOME": str(Path(folder, "home"))}
+        counts = Path(folder, "counts")
+        traced = ["strace", "-f", "-c", "-o", str(counts), *_command(name)]
+        subprocess.run(traced, env=env, check=True, capture_output=True)
         (total,) = re.findall(r"^100\.00\s+\S+\s+\S*\s+(\d+).* total$", counts.read_text(), re.MULTILINE)
         return int(total)
 
 
-def table(rows: Sequence[dict[str, object]]) -> str:
-    """Markdown. Calls and CPU a model are those above `version`, which looks at no store."""
+def table(rows: Sequence[Row]) -> str:
+    """Markdown; the last two columns are above BARE, for each model."""
     lines = [
-        "| models | command | wall s | CPU s | peak MiB | system calls | a model |",
-        "|---|---|---|---|---|---|---|",
+        "| models | command | wall s | CPU s | peak MiB | system calls | CPU µs a model | calls a model |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    bare = {row["models"]: row["calls"] for row in rows if row["command"] == "version"}
     for row in rows:
-        cpu = row["user"] + row["system"]  # type: ignore[operator]  # numbers, by `measure`
-        calls, models = row["calls"], row["models"]
-        each = "" if calls is None else f"{(calls - bare[models]) / models:.2f}"  # type: ignore[operator]
+        calls, each = _above(rows, row)
         lines.append(
-            f"| {models} | {row['command']} | {row['wall']:.2f} | {cpu:.2f} | {row['rss']:.0f} |"
-            f" {calls if calls is not None else ''} | {each} |"
+            f"| {row.models} | {row.command} | {row.wall:.2f} | {row.cpu:.2f} | {row.rss:.0f} |"
+            f" {row.calls or ''} | {1e6 * each / row.models:.0f} |"
+            f" {'' if calls is None else f'{calls / row.models:.2f}'} |"
         )
     return "\n".join(lines)
 
 
+def _above(rows: Sequence[Row], row: Row) -> tuple[int | None, float]:
+    """System calls, and CPU seconds."""
+    bare = next(other for other in rows if (other.models, other.command) == (row.models, BARE))
+    calls = None if row.calls is None or bare.calls is None else row.calls - bare.calls
+    return calls, row.cpu - bare.cpu
+
+
+def goals(rows: Sequence[Row]) -> str:
+    """Of the largest store; that `gc` is linear shows beside the smallest."""
+    most = max(row.models for row in rows)
+    lines = [
+        goal(f"`list` of {most:,} models", _above(rows, row)[1], LIST_GOAL_S, "s of CPU above `version`")
+        for row in rows
+        if (row.models, row.command) == (most, "list")
+    ]
+    each = [
+        f"{calls / row.models:.2f} of {row.models:,}"
+        for row in rows
+        if row.command == "gc" and (calls := _above(rows, row)[0]) is not None
+    ]
+    return "\n".join([*lines, f"- system calls of `gc` a model: {', '.join(each)} (goal: linear)"])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of store.md and store.json")
     options = parser.parse_args()
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for models in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            write_store(Path(folder), models)
-            rows += measure(Path(folder), models)
-    facts = machine()
-    text = f"{', '.join(f'{key} {value}' for key, value in facts.items())}\n\n{table(rows)}\n"
-    print(text)
-    (RESULTS / "store.md").write_text(text)
-    (RESULTS / "store.json").write_text(json.dumps({"machine": facts, "rows": rows}, indent=2) + "\n")
+            write_store(Path(folder, "home"), models)
+            rows += measure(Path(folder, "home"), models)
+    measured = {"rows": [asdict(row) for row in rows]}
+    print(save("store", options.out, machine(), f"{table(rows)}\n\n{goals(rows)}", measured))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from mrpack.store.bundle import Bundle
     from mrpack.store.layout import OciLayout
     from mrpack.store.store import Store
+    from mrpack.verbs.care import verify
     from mrpack.verbs.inspect import inspect, inspect_remote
-    from mrpack.verbs.local import list_models, remove, resolve, tag, verify
+    from mrpack.verbs.local import list_models, remove, resolve, tag
     from mrpack.verbs.login import login, logout
     from mrpack.verbs.package import PackageRequest, package
     from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
@@ -125,7 +126,7 @@ _PUBLIC: Final = {
     "remove": "mrpack.verbs.local",
     "resolve": "mrpack.verbs.local",
     "tag": "mrpack.verbs.local",
-    "verify": "mrpack.verbs.local",
+    "verify": "mrpack.verbs.care",
     "login": "mrpack.verbs.login",
     "logout": "mrpack.verbs.login",
     "PackageRequest": "mrpack.verbs.package",

@@ -1,6 +1,19 @@
-"""`python -m mrpack`."""
+"""The program, and `python -m mrpack`."""
 
-from mrpack.cli.main import main
+import signal
+
+
+def main() -> None:
+    """Until there is somebody to tell it, Ctrl-C ends the process as it ends others, without a traceback."""
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_usual:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from mrpack.cli.main import main as run  # noqa: PLC0415  # most of what a start takes
+
+    if is_usual:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -153,7 +153,7 @@ class TransferError(MrpackError):
         self.code = cause.code  # type: ignore[misc]
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -171,6 +171,11 @@ def from_os_error(error: OSError, doing: str) -> MrpackError:
         return NotFound(f"{doing}: no such file or folder{place}")
     if error.errno in _FULL:
         return HostRefused(f"{doing}: no space left on the device{place}", hint="free some space and repeat")
+    if error.errno == errno.EFBIG:
+        return HostRefused(
+            f"{doing}: larger than a file may be there{place}",
+            hint="take another file system than FAT, or see `ulimit -f`",
+        )
     if error.errno in _READ_ONLY:
         return HostRefused(f"{doing}: no permission to write or read{place}")
     return HostRefused(f"{doing}: {error.strerror or error}{place}")

@@ -48,11 +48,13 @@ class Kind:
     """A kind of place on this machine, written `PREFIX:REST` as `usage` shows.
 
     `read` raises NotFound when nothing of that kind is there; `write` makes it, at the first content. Without
-    a `write` it belongs to another program, and is only read. `grows`: what is there can be added to.
+    a `write` it belongs to another program, and is only read. `names`: of what it holds, as its `read` takes
+    them after the prefix, all or those with a part. `grows`: what is there can be added to.
     """
 
     usage: str
     read: Callable[[Workspace, str], Origin]
+    names: Callable[[Workspace, str], list[str]]
     write: Callable[[Workspace, str], Place] | None = None
     grows: bool = False
 
@@ -76,6 +78,23 @@ def open_source(workspace: Workspace, text: str, access: Access | None = None) -
     place = open_place(workspace, text, access)
     reference = Reference.parse(text, workspace.settings.references)
     return Origin(source=place.target, ref=place.ref, name=place.name, local=reference)
+
+
+def list_names(workspace: Workspace, text: str, access: Access | None = None) -> list[str]:
+    """What a repository in a registry, or a place without a tag, holds: names that `open_source` takes.
+
+    Raises:
+        UsageError: a malformed name, or one that has a tag or digest already.
+        NotFound: no such repository, folder or file.
+    """
+    if is_place(text):
+        prefix, _, rest = text.partition(":")
+        return [f"{prefix}:{name}" for name in KINDS[prefix].names(workspace, rest)]
+    refuse_hub(text)
+    reference = Reference.parse(text, workspace.settings.references)
+    if reference.digest or ":" in text.rpartition("/")[2]:
+        raise UsageError(f"{text!r} names one model", hint="leave out what comes after the repository")
+    return [f"{reference.name}:{tag}" for tag in workspace.registry(reference, access).tags()]
 
 
 @contextlib.contextmanager
@@ -149,6 +168,11 @@ def _read_layout(workspace: Workspace, rest: str) -> Origin:
     return _origin("oci", OciLayout(folder, create=False), folder, tag or _only(workspace))
 
 
+def _layout_names(_workspace: Workspace, rest: str) -> list[str]:
+    folder, tag = _path_and_tag("oci", rest)
+    return _tagged(folder, OciLayout(folder, create=False), tag)
+
+
 def _write_layout(workspace: Workspace, rest: str) -> Place:
     folder, tag = _path_and_tag("oci", rest)
     ref = tag or workspace.settings.references.tag
@@ -160,6 +184,17 @@ def _read_archive(workspace: Workspace, rest: str) -> Origin:
 
     file, tag = _path_and_tag("oci-archive", rest)
     return _origin("oci-archive", ArchiveSource(file), file, tag or _only(workspace))
+
+
+def _archive_names(_workspace: Workspace, rest: str) -> list[str]:
+    from mrpack.store.archive import ArchiveSource  # noqa: PLC0415  # most places are none
+
+    file, tag = _path_and_tag("oci-archive", rest)
+    return _tagged(file, ArchiveSource(file), tag)
+
+
+def _tagged(path: Path, source: OciLayout | ArchiveSource, part: str) -> list[str]:
+    return [f"{path}:{tag}" for tag in source.tags() if part in tag]
 
 
 def _write_archive(workspace: Workspace, rest: str) -> Place:
@@ -216,19 +251,42 @@ def _read_neighbour(neighbour: Neighbour, workspace: Workspace, rest: str) -> Or
         raise UsageError(f"bad place '{neighbour.prefix}:'", hint=f"write {neighbour.prefix}:NAME")
     reference = Reference.parse(rest, neighbour.defaults)
     return Origin(
-        source=NeighbourStore(neighbour, workspace.settings.neighbour_folders.get(neighbour.prefix)),
+        source=_neighbour_store(neighbour, workspace),
         ref=str(reference),
         name=f"{neighbour.prefix}:{reference.familiar(neighbour.defaults)}",
         local=reference,
     )
 
 
+def _neighbour_names(neighbour: Neighbour, workspace: Workspace, rest: str) -> list[str]:
+    """As the tool shortens them; those that contain `rest`."""
+    names = _neighbour_store(neighbour, workspace).tags()
+    familiar = [Reference.parse(name).familiar(neighbour.defaults) for name in names]
+    return [name for name in familiar if rest in name]
+
+
+def _neighbour_store(neighbour: Neighbour, workspace: Workspace) -> NeighbourStore:
+    return NeighbourStore(neighbour, workspace.settings.neighbour_folders.get(neighbour.prefix))
+
+
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
-        "oci": Kind(usage="oci:FOLDER[:TAG]", read=_read_layout, write=_write_layout, grows=True),
-        "oci-archive": Kind(usage="oci-archive:FILE[:TAG]", read=_read_archive, write=_write_archive),
+        "oci": Kind(
+            usage="oci:FOLDER[:TAG]",
+            read=_read_layout,
+            names=_layout_names,
+            write=_write_layout,
+            grows=True,
+        ),
+        "oci-archive": Kind(
+            usage="oci-archive:FILE[:TAG]", read=_read_archive, names=_archive_names, write=_write_archive
+        ),
         **{
-            prefix: Kind(usage=f"{prefix}:NAME", read=partial(_read_neighbour, neighbour))
+            prefix: Kind(
+                usage=f"{prefix}:NAME",
+                read=partial(_read_neighbour, neighbour),
+                names=partial(_neighbour_names, neighbour),
+            )
             for prefix, neighbour in NEIGHBOURS.items()
         },
     }

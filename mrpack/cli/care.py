@@ -6,13 +6,14 @@ import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.progress import reporting
 from mrpack.errors import IntegrityError
 from mrpack.model.amounts import counted, human_size
-from mrpack.verbs import local as verbs
+from mrpack.verbs import care as verbs
 
 
 @command("verify")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=options.local_models)
 @options.hash_jobs
 def verify(invocation: Invocation, models: tuple[str, ...], jobs: int | None) -> None:
     """Hash the content of MODELs (default: of the whole store) again and compare.
@@ -23,7 +24,8 @@ def verify(invocation: Invocation, models: tuple[str, ...], jobs: int | None) ->
     Example:
       mrpack verify smollm2
     """
-    checked, damages = verbs.verify(invocation.workspace, models, jobs=jobs)
+    with reporting(invocation, "verifying") as report:
+        checked, damages = verbs.verify(invocation.workspace, models, jobs=jobs, report=report)
     invocation.result(
         "\n".join(f"{damage.digest}: {damage.problem}" for damage in damages),
         {
@@ -56,7 +58,8 @@ def repair(invocation: Invocation, dry_run: bool, jobs: int | None) -> None:
     Example:
       mrpack repair --dry-run
     """
-    repaired = verbs.repair(invocation.workspace, dry_run=dry_run, jobs=jobs)
+    with reporting(invocation, "verifying") as report:
+        repaired = verbs.repair(invocation.workspace, dry_run=dry_run, jobs=jobs, report=report)
     lines = [
         *(f"rebuilt the index: {reason}" for reason in (repaired.rebuilt,) if reason),
         *(f"moved aside {item.digest}: {item.problem}" for item in repaired.damaged),
@@ -77,13 +80,14 @@ def repair(invocation: Invocation, dry_run: bool, jobs: int | None) -> None:
 
 @command("df")
 def df(invocation: Invocation) -> None:
-    """Show what the store takes on disk and what `mrpack gc` would free.
+    """Show what the store takes on disk, what `mrpack gc` would free, and where it is.
 
     \b
     Example:
       mrpack df --json
     """
-    usage = invocation.workspace.store.usage()
+    store = invocation.workspace.store
+    usage = store.usage()
     invocation.result(
         f"{counted(usage.models, 'model')}, {human_size(usage.blobs)} in blobs, "
         f"{human_size(usage.reclaimable)} reclaimable, {human_size(usage.partial)} in partial downloads",
@@ -92,8 +96,10 @@ def df(invocation: Invocation) -> None:
             "blobs": usage.blobs,
             "reclaimable": usage.reclaimable,
             "partial": usage.partial,
+            "home": str(store.home),
         },
     )
+    invocation.say(f"in {store.home}")
 
 
 @command("gc")

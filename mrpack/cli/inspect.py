@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from typing import Any, Final
 
 import click
 
@@ -21,7 +22,7 @@ _CODE_LINES: Final = 5
 
 
 @command("inspect")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=options.local_models)
 @click.option(
     "--remote", is_flag=True, help="Read it from its registry (or `oci:` folder); nothing is pulled."
 )
@@ -97,6 +98,8 @@ def _text(inspected: verbs.Inspected) -> str:
         if value[key] is not None
     ]
     facts.append(("Size", human_size(value["size"])))
+    settings = [f"{key}={shown}" for key, shown in _flat(value["settings"]).items()]
+    facts += [("" if number else "Settings", text) for number, text in enumerate(settings)]
     if value["code"]:
         shown = [f"{item['path']}: {item['reason']}" for item in value["code"][:_CODE_LINES]]
         if len(value["code"]) > _CODE_LINES:
@@ -117,3 +120,14 @@ def _text(inspected: verbs.Inspected) -> str:
         for item in value["archives"]
     ]
     return "\n".join([*lines, "", render_table(("FILE", "ROLE", "SIZE", "BLOB"), rows)])
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, str]:
+    """As `--set` takes them."""
+    groups = {key: value for key, value in settings.items() if isinstance(value, dict)}
+    flat = {key: value for key, value in settings.items() if key not in groups}
+    flat |= {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in flat.items()
+    }

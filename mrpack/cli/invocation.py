@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -118,5 +117,10 @@ def command(
 
 
 def _log_to_stderr(verbose: int, *, debug: bool) -> None:
-    level = logging.DEBUG if debug or verbose > 1 else logging.INFO if verbose else logging.WARNING
+    """More than the warnings, which Python writes there by itself."""
+    if not (verbose or debug):
+        return
+    import logging  # noqa: PLC0415  # 5 ms, and most commands log nothing
+
+    level = logging.DEBUG if debug or verbose > 1 else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s", force=True)

@@ -13,7 +13,7 @@ from mrpack.workspace import Access
 
 
 @command("lint")
-@click.argument("target", metavar="MODEL|PATH")
+@click.argument("target", metavar="MODEL|PATH", shell_complete=options.models_or_files)
 @click.option("--remote", is_flag=True, help="Read MODEL from its registry; no weights are fetched.")
 @options.registry_options
 def lint(invocation: Invocation, target: str, remote: bool, access: Access) -> None:

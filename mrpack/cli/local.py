@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.table import render_table
+from mrpack.cli.table import printable, render_table
+from mrpack.errors import UsageError
 from mrpack.model.amounts import human_size
 from mrpack.verbs import local as verbs
+from mrpack.workspace import Access
 
 if TYPE_CHECKING:
     from mrpack.oci.reference import ReferenceDefaults
@@ -17,14 +20,24 @@ if TYPE_CHECKING:
 
 @command("list")
 @click.argument("name", required=False)
-def list_models(invocation: Invocation, name: str | None) -> None:
+@click.option("--remote", is_flag=True, help="List the tags of the repository NAME in its registry.")
+@options.registry_options
+def list_models(invocation: Invocation, name: str | None, remote: bool, access: Access) -> None:
     """List local models, or those whose reference contains NAME.
+
+    With --remote, or for another place (`ollama:`, `dmr:`, `oci:FOLDER`), the names of what is there.
 
     \b
     Examples:
       mrpack list
       mrpack list smollm2 --json
+      mrpack list --remote registry.example.com/team/smollm2
+      mrpack list ollama:
     """
+    if remote and name is None:
+        raise UsageError("which repository?", hint="`mrpack list --remote registry.example.com/team/model`")
+    if name is not None and _list_elsewhere(invocation, name, access, remote=remote):
+        return
     workspace = invocation.workspace
     models = [model for model in verbs.list_models(workspace) if name is None or name in str(model.reference)]
     if invocation.json:
@@ -39,6 +52,19 @@ def list_models(invocation: Invocation, name: str | None) -> None:
             if name is None
             else f"no local model has {name!r} in its name: `mrpack list` shows all"
         )
+
+
+def _list_elsewhere(invocation: Invocation, name: str, access: Access, *, remote: bool) -> bool:
+    """Whether it is elsewhere that `name` is looked for."""
+    from mrpack.targets import is_place, list_names  # noqa: PLC0415  # local models need no places
+
+    if not remote and not is_place(name):
+        return False
+    names = list_names(invocation.workspace, name, access)
+    invocation.result("\n".join(map(printable, names)), [{"reference": found} for found in names])
+    if not names:
+        invocation.say(f"nothing is in {name}")
+    return True
 
 
 def _row(model: verbs.ListedModel, defaults: ReferenceDefaults) -> tuple[str, ...]:
@@ -58,7 +84,7 @@ def _row(model: verbs.ListedModel, defaults: ReferenceDefaults) -> tuple[str, ..
 
 
 @command("tag")
-@click.argument("model")
+@click.argument("model", shell_complete=options.local_models)
 @click.argument("new")
 def tag(invocation: Invocation, model: str, new: str) -> None:
     """Give the local MODEL the further name NEW.
@@ -75,7 +101,7 @@ def tag(invocation: Invocation, model: str, new: str) -> None:
 
 
 @command("rm")
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=options.local_models)
 @click.option(
     "--keep-blobs", is_flag=True, help="Only take the names away; `mrpack gc` frees the space later."
 )
@@ -99,7 +125,7 @@ def remove(invocation: Invocation, models: tuple[str, ...], keep_blobs: bool) ->
 
 
 @command("resolve")
-@click.argument("model")
+@click.argument("model", shell_complete=options.local_models)
 def resolve(invocation: Invocation, model: str) -> None:
     """Print the file or folder that an engine opens for the local MODEL.
 

@@ -6,10 +6,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 import click
 
 from mrpack.errors import from_os_error
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether what stands there can be written over: on terminals, but not on those of editors."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 def tell(line: str) -> None:

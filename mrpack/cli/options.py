@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
-from mrpack.environment import JOBS_LIMIT
-from mrpack.errors import UsageError
+from mrpack.environment import JOBS_LIMIT, load_settings
+from mrpack.errors import MrpackError, UsageError
 from mrpack.model.amounts import parse_size
+from mrpack.store.store import Store
 from mrpack.workspace import Access
 
 
@@ -51,6 +54,28 @@ class _File(click.Path):
 
 
 FILE: Final = _File(path_type=Path)
+
+
+def local_models(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Of the shell's completion: what `mrpack list` calls them."""
+    try:
+        settings = load_settings(os.environ)
+        models = Store(settings.home, settings.references, cache=settings.cache).models()
+    except MrpackError:
+        return []
+    names = sorted(model.reference.familiar(settings.references) for model in models)
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def files(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Of the shell's completion: it does that itself."""
+    return [CompletionItem(begun, type="file")]
+
+
+def models_or_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Where either is taken."""
+    return [*local_models(context, parameter, begun), *files(context, parameter, begun)]
+
 
 jobs = click.option(
     "--jobs",

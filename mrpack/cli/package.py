@@ -19,7 +19,7 @@ from mrpack.workspace import Access
 
 
 @command("package")
-@click.argument("arguments", nargs=-1, required=True, metavar="[SOURCE] MODEL")
+@click.argument("arguments", nargs=-1, required=True, metavar="[SOURCE] MODEL", shell_complete=options.files)
 @package_options
 @click.option(
     "--push", is_flag=True, help="Send it straight to the registry of MODEL, not to the local store."

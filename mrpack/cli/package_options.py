@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from mrpack.cli.options import FILE, key_values
+from mrpack.cli.options import FILE, key_values, local_models
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
 from mrpack.hub import is_hub_reference
 from mrpack.model.overrides import (
@@ -42,9 +42,18 @@ _OPTIONS: Final = (
         type=click.Choice(["dduf"]),
         help="Write a Diffusers folder as one DDUF file first.",
     ),
-    click.option("--from", "stored", metavar="MODEL", help="A local model; no weight of it is read."),
     click.option(
-        "--drop", multiple=True, metavar="PATH|ROLE", help="With --from: leave out a file, or all of a role."
+        "--from",
+        "stored",
+        metavar="MODEL",
+        shell_complete=local_models,
+        help="A local model; no weight of it is read.",
+    ),
+    click.option(
+        "--drop",
+        multiple=True,
+        metavar="PATH|ROLE",
+        help="With --from: leave out a file, or all of a role; repeatable.",
     ),
     click.option(
         "-l", "--license", "licenses", type=FILE, multiple=True, metavar="FILE", help="A licence; repeatable."
@@ -80,8 +89,12 @@ _OPTIONS: Final = (
     click.option(
         "--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Of the manifest; repeatable."
     ),
-    click.option("--include", multiple=True, metavar="GLOB", help="Of a folder, only files that match."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="Of a folder, no files that match."),
+    click.option(
+        "--include", multiple=True, metavar="GLOB", help="Of a folder, only files that match; repeatable."
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="GLOB", help="Of a folder, no files that match; repeatable."
+    ),
     click.option("--quantization", metavar="NAME", help="Which GGUF model of a folder, such as Q4_K_M."),
     click.option("--allow-code", is_flag=True, help="Pack files that run code when the model is loaded."),
     click.option(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mrpack.cli.invocation import Invocation
-from mrpack.cli.messages import tell
+from mrpack.cli.messages import can_redraw, tell
 from mrpack.content.progress import Advanced, Counted, Event, Finished, Planned, Report, Worked, silent
 from mrpack.model.amounts import human_size
 
@@ -27,7 +27,7 @@ def reporting(invocation: Invocation, verb: str) -> Iterator[Report]:
         yield silent
     elif how == "json":
         yield _JsonLines(verb)
-    elif how == "auto" and sys.stderr.isatty():
+    elif how == "auto" and can_redraw(sys.stderr):
         from mrpack.cli.bars import bars  # noqa: PLC0415  # rich: 70 ms, only for a terminal
 
         with bars(verb) as report:

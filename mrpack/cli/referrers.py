@@ -15,7 +15,9 @@ from mrpack.workspace import Access
 
 
 @command("attach")
-@click.argument("arguments", nargs=-1, required=True, metavar="[FILE...] REFERENCE")
+@click.argument(
+    "arguments", nargs=-1, required=True, metavar="[FILE...] REFERENCE", shell_complete=options.files
+)
 @click.option(
     "--type", "artifact_type", required=True, metavar="MEDIA/TYPE", help="What is attached, and its files."
 )

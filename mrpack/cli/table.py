@@ -16,9 +16,12 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Empty without rows."""
     if not rows:
         return ""
-    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
+    cells = [header, *map(_printable_row, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    line = "  ".join(f"{{:<{width}}}" for width in widths)
+    return "\n".join(line.format(*row).rstrip() for row in cells)
+
+
+def _printable_row(row: Sequence[str]) -> Sequence[str]:
+    """Looked at as a whole first: there may be ten thousand."""
+    return row if "".join(row).isprintable() else [*map(printable, row)]

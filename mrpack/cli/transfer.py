@@ -23,7 +23,7 @@ def _done(invocation: Invocation, moved: verbs.Moved) -> None:
 
 
 @command("push")
-@click.argument("model")
+@click.argument("model", shell_complete=options.local_models)
 @click.argument("destination", required=False)
 @options.jobs
 @options.referrers

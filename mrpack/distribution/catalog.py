@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
 from mrpack.content.documents import read_document
-from mrpack.digest import Digest, read_verified
+from mrpack.digest import Digest
 from mrpack.distribution.names import Names, Naming
 from mrpack.errors import IntegrityError, InvalidArtifact, MrpackError, NotFound
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
-from mrpack.oci.manifest import Index, Manifest, parse_document
-from mrpack.oci.mediatypes import INDEXES, OCI_INDEX, OCI_MANIFEST
+from mrpack.oci.manifest import Index, Manifest
+from mrpack.oci.mediatypes import INDEXES
+from mrpack.store.entries import describe_document
 from mrpack.store.layout import OciLayout
 
 _T = TypeVar("_T")
@@ -63,16 +62,9 @@ class Catalog:
         blobs = self.layout.blobs
         size = blobs.size(digest)
         try:
-            if size > MANIFEST_LIMIT:
-                raise NotFound(f"{digest} is no manifest")
-            with contextlib.closing(blobs.open(digest, size)) as source:
-                raw = read_verified(source, digest, size, limit=MANIFEST_LIMIT)
-            fields = decode_object(raw, str(digest))
-            kind = fields.get("mediaType") or (OCI_INDEX if "manifests" in fields else OCI_MANIFEST)
-            document = parse_document(raw, str(kind), str(digest))
-        except (InvalidArtifact, IntegrityError):
-            raise NotFound(f"{digest} is no manifest") from None
-        return Descriptor(media_type=document.media_type, digest=digest, size=size)
+            return describe_document(blobs.open(digest, size), digest, size)
+        except IntegrityError:
+            raise NotFound(f"{digest} is damaged") from None
 
     def _manifests(self, repository: str) -> Iterator[Descriptor]:
         names = self.names()

@@ -21,7 +21,7 @@ from mrpack.digest import Digest
 from mrpack.errors import MrpackError, NotFound, UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference, ReferenceDefaults
-from mrpack.store.layout import REF_NAME
+from mrpack.store.entries import REF_NAME
 from mrpack.store.names import StoredModel
 
 

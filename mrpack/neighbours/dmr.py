@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from mrpack.digest import Digest
-from mrpack.errors import UsageError
-from mrpack.model.fields import objects_at, text_at
-from mrpack.neighbours.store import Neighbour, read_document
+from mrpack.errors import InvalidArtifact, UsageError
+from mrpack.model.fields import objects_at
+from mrpack.neighbours.store import Neighbour, read_document, read_named
 from mrpack.oci.encoding import decode_object
 from mrpack.oci.reference import Reference, ReferenceDefaults
 
@@ -25,16 +26,16 @@ class _DockerModelRunner:
         path = root / "models.json"
         index = decode_object(read_document(path), str(path))
         for entry in objects_at(index, "models", str(path)):
-            digest = Digest.parse(text_at(entry, "id", str(path)))
-            for tag in entry.get("tags") or ():  # null for a model without a name
-                try:
+            tags = entry.get("tags")  # null for a model without a name
+            for tag in tags if isinstance(tags, list) else ():
+                # Its index is known to spoil names now and then; one that is broken hides no other.
+                with contextlib.suppress(UsageError, InvalidArtifact):
+                    digest = Digest.parse(entry.get("id"))
                     yield Reference.parse(str(tag), self.defaults), self._file(root, "manifests", digest)
-                except UsageError:
-                    continue  # its index is known to spoil names now and then
 
     def read_manifest(self, root: Path, path: Path) -> bytes:
         del root
-        return read_document(path)
+        return read_named(path, Digest.parse(f"{path.parent.name}:{path.name}"))
 
     def blob(self, root: Path, digest: Digest) -> Path:
         return self._file(root, "blobs", digest)

@@ -6,6 +6,8 @@ manifest for each of Ollama's runners.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from typing import Any, Final
 from mrpack.digest import Digest
 from mrpack.errors import Unsupported, UsageError
 from mrpack.model.fields import objects_at, text_at
-from mrpack.neighbours.store import Neighbour, read_document
+from mrpack.neighbours.store import Neighbour, read_document, read_named
 from mrpack.oci.encoding import decode_object
 from mrpack.oci.reference import Reference, ReferenceDefaults
 
@@ -34,9 +36,11 @@ class _Ollama:
     defaults = ReferenceDefaults(registry=_HOST, namespace="library")
 
     def manifests(self, root: Path) -> Iterator[tuple[Reference, Path]]:
-        for tree in _TREES:
-            for path in sorted((root / tree).glob("*/*/*/*")):
-                host, namespace, model, tag = path.relative_to(root / tree).parts
+        for tree in (root / name for name in _TREES):
+            with contextlib.suppress(FileNotFoundError):
+                os.scandir(tree).close()  # `glob` passes over what may not be read
+            for path in sorted(tree.glob("*/*/*/*")):
+                host, namespace, model, tag = path.relative_to(tree).parts
                 name = f"{_HOST_ALIASES.get(host, host)}/{namespace}/{model}:{tag}"
                 try:
                     yield Reference.parse(name, self.defaults), path
@@ -48,7 +52,8 @@ class _Ollama:
         document = decode_object(raw, str(path))
         if document.get("mediaType") != _LIST:
             return raw
-        return read_document(self.blob(root, _gguf_manifest(document, str(path))))
+        digest = _gguf_manifest(document, str(path))
+        return read_named(self.blob(root, digest), digest)
 
     def blob(self, root: Path, digest: Digest) -> Path:
         return root / "blobs" / f"{digest.algorithm}-{digest.hex}"

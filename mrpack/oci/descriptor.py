@@ -34,7 +34,9 @@ class Descriptor:
         artifact_type = value.get("artifactType")
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise InvalidArtifact("not a string", where=f"{where}.artifactType")
-        extra = {key: item for key, item in value.items() if key not in _KNOWN}
+        extra = _NOTHING
+        if not _KNOWN.issuperset(value):
+            extra = {key: item for key, item in value.items() if key not in _KNOWN}
         return cls(
             # The same few in all of ten thousand layers.
             media_type=sys.intern(text_field(value, "mediaType", where)),
@@ -42,7 +44,7 @@ class Descriptor:
             size=size_field(value, "size", where),
             annotations=string_map(value.get("annotations"), f"{where}.annotations"),
             artifact_type=artifact_type,
-            extra=extra or _NOTHING,
+            extra=extra,
         )
 
     def to_json(self) -> dict[str, Any]:

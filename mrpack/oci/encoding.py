@@ -128,6 +128,6 @@ def string_map(value: Any, where: str) -> dict[str, str]:
     """
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+    if not isinstance(value, dict) or not {*map(type, value.values())} <= {str}:
         raise InvalidArtifact("not an object of strings", where=where)
     return value

@@ -202,3 +202,13 @@ def parse_document(raw: bytes, media_type: str, where: str) -> Manifest | Index:
     if document.media_type != plain:
         raise InvalidArtifact(f"is {document.media_type} but was announced as {plain}", where=where)
     return document
+
+
+def parse_unannounced(raw: bytes, where: str) -> Manifest | Index:
+    """A document of which nobody said the media type: by its own, or where it has none, by its fields.
+
+    image-spec lets it be absent, "Image Manifest Property Descriptions". Raises InvalidArtifact.
+    """
+    fields = decode_object(raw, where)
+    media_type = fields.get("mediaType") or (OCI_INDEX if "manifests" in fields else OCI_MANIFEST)
+    return parse_document(raw, str(media_type), where)

@@ -30,6 +30,9 @@ class ReferenceDefaults:
     tag: str = "latest"
 
 
+_DEFAULTS: Final = ReferenceDefaults()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """A full name. With both tag and digest, the digest decides and the tag is remembered."""
@@ -45,7 +48,7 @@ class Reference:
 
         Raises UsageError that names the part that is wrong.
         """
-        defaults = defaults or ReferenceDefaults()
+        defaults = defaults or _DEFAULTS
         rest, has_digest, digest_text = text.strip().partition("@")
         try:
             digest = Digest.parse(digest_text) if has_digest else None
@@ -92,7 +95,7 @@ class Reference:
 
     def familiar(self, defaults: ReferenceDefaults | None = None) -> str:
         """As short as `parse` with the same defaults would read it back."""
-        defaults = defaults or ReferenceDefaults()
+        defaults = defaults or _DEFAULTS
         text = self.name
         if self.registry == defaults.registry:
             text = self.repository.removeprefix(f"{defaults.namespace}/")

@@ -7,11 +7,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from mrpack.content.crew import crew
 from mrpack.content.memory import MemoryTarget
 from mrpack.content.ports import FileBacked, Source
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest
@@ -123,11 +123,10 @@ def _hash(
     plan: Plan, jobs: int, advance: Callable[[PlannedLayer, int], None]
 ) -> list[tuple[Digest, _Stamp | None]]:
     """One future a worker: with one a file, ten thousand files take 12 MB more."""
-    hasher = _Hasher(advance, plan.checks)
     found: dict[int, tuple[Digest, _Stamp | None]] = {}
     left = deque(enumerate(plan.layers))
 
-    def work() -> None:
+    def work(hasher: _Hasher) -> None:
         while True:
             try:
                 number, layer = left.popleft()
@@ -139,8 +138,9 @@ def _hash(
                 left.clear()
                 raise
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for worker in [pool.submit(work) for _ in range(jobs)]:
+    with crew(jobs) as (pool, stop):
+        hasher = _Hasher(advance, plan.checks, stop)
+        for worker in [pool.submit(work, hasher) for _ in range(jobs)]:
             worker.result()
     return [found[number] for number in range(len(found))]
 
@@ -160,9 +160,11 @@ class _Hasher:
         self,
         advance: Callable[[PlannedLayer, int], None],
         checks: Mapping[Path, Callable[[], ContentCheck]],
+        stop: threading.Event,
     ) -> None:
         self._advance = advance
         self._checks = checks
+        self._stop = stop
         self._lock = threading.Lock()
         self._locks: dict[Path, threading.Lock] = {}
         self._done: dict[Path, tuple[Digest, _Stamp]] = {}
@@ -188,7 +190,7 @@ class _Hasher:
         stamp = _stamp(path)
         try:
             with path.open("rb", buffering=0) as file:
-                while read := file.readinto(buffer):
+                while not self._stop.is_set() and (read := file.readinto(buffer)):
                     digest.update(buffer[:read])
                     if check is not None:
                         check.update(buffer[:read])

@@ -14,10 +14,12 @@ from mrpack.model.layer import ArtifactFile, FileMetadata, LayerRole, PlannedLay
 from mrpack.model.overrides import Overrides
 from mrpack.model.roles import ROLE
 from mrpack.packing.extras import extra_layers
-from mrpack.packing.plan import NORMAL_MODE, FileFacts, Plan, Wishes, finish
+from mrpack.packing.plan import NORMAL_MODE, FileFacts, Plan, Wishes, finish, refuse_context_size
 
 # Of these an engine takes one, so a new one takes the place of the old.
 _SINGLE: Final = frozenset({LayerRole.CHAT_TEMPLATE, LayerRole.MMPROJ})
+# Formats that hold one of Diffusers.
+_PIPELINES: Final = frozenset({"dduf", "diffusers"})
 
 
 def plan_stored(
@@ -36,8 +38,10 @@ def plan_stored(
 
     Raises:
         NotFound: nothing in the artifact is what `drop` names.
-        UsageError: it names all weights; or as `extra_layers`.
+        UsageError: it names all weights; a context size for a pipeline; or as `extra_layers`.
     """
+    if artifact.config.format in _PIPELINES:
+        refuse_context_size(wishes)
     files = _without(artifact.files, drop)
     if drop and not any(file.role is LayerRole.WEIGHTS for file in files):
         raise UsageError("no weights would be left", hint="--drop the files beside them")

@@ -17,6 +17,7 @@ from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.model.pipeline import INDEX_NAME
 from mrpack.oci.descriptor import Descriptor
+from mrpack.packing.labels import relabelled
 from mrpack.readable import ReadableFile, open_at, open_file
 
 
@@ -60,13 +61,7 @@ def complete(artifact: ModelArtifact, places: Mapping[Digest, Path]) -> ModelArt
     found = _survey(artifact.files, places)
     if found is None:
         return artifact
-    written = artifact.config
-    config = replace(
-        found,
-        created=written.created,
-        context_size=written.context_size or found.context_size,
-        extra=written.extra,
-    )
+    config = relabelled(artifact.config, found)
     return replace(artifact, config=config, folder=config.format not in _FILES)
 
 

@@ -116,7 +116,7 @@ def _walk(
         path = prefix + file.name
         if file.name.startswith(".") or choice.refuses(path):
             continue
-        if file.is_symlink() and not _is_inside(file.resolve(), roots):
+        if file.is_symlink() and not _is_inside(Path(os.path.realpath(file)), roots):
             raise InvalidArtifact(
                 "is a link out of the folder", where=str(file), hint="copy the file, or --exclude it"
             )

@@ -11,15 +11,13 @@ from pathlib import Path
 
 from mrpack.content.ports import Opener
 from mrpack.content.referrers import find_referrers
-from mrpack.digest import ByteSource, BytesSource, Digest, read_verified
-from mrpack.errors import HostRefused, InvalidArtifact, NotFound, from_os_error
+from mrpack.digest import ByteSource, BytesSource, Digest
+from mrpack.errors import HostRefused, NotFound, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
 from mrpack.oci.manifest import parse_document
-from mrpack.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from mrpack.store.archive_reading import Contents, Region, RegionSource, read_contents
 from mrpack.store.archive_writing import ArchiveFile
-from mrpack.store.layout import REF_NAME
+from mrpack.store.entries import REF_NAME, describe_document, find_digest, find_entry, names_in
 
 
 class ArchiveSource:
@@ -42,15 +40,20 @@ class ArchiveSource:
         return self._contents.index.manifests
 
     def tags(self) -> list[str]:
-        return _tags(self.entries)
+        return names_in(self.entries)
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
         return find_referrers(self, self.entries, subject, artifact_type)
 
     def resolve(self, ref: str) -> Descriptor:
-        digest = _as_digest(ref)
+        found = find_entry(self.entries, ref)
+        if found is not None:
+            return found
+        digest = find_digest(ref)
         region = self._contents.blobs.get(digest) if digest else None
-        return _find(self.entries, ref) or _document(self._handle, region, ref, str(self.path))
+        if digest is None or region is None:
+            raise NotFound(f"no {ref!r} in {self.path}")
+        return describe_document(RegionSource(self._handle, region), digest, region.size)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         region = self._contents.blobs.get(descriptor.digest)
@@ -78,6 +81,18 @@ class OciArchive:
         self._is_finished = False
         self._busy: set[Digest] = set()
         self._entries: tuple[Descriptor, ...] = ()
+
+    @contextlib.contextmanager
+    def operation(self) -> Iterator[None]:
+        """An interrupt inside ends the process: then no file stays where one in the making needs a name."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            if self._file is not None:
+                self._file.drop_name()
+            raise
 
     def reserve(self, blobs: Sequence[Descriptor]) -> None:
         """Set places aside, in this order."""
@@ -140,17 +155,17 @@ class OciArchive:
 
     def resolve(self, ref: str) -> Descriptor:
         with self._changed:
-            found = _find(self._entries, ref)
-            digest = _as_digest(ref)
-            if found is None and digest is not None and self._file is not None:
-                region = self._file.places[digest] if digest in self._file.filled else None
-                found = _document(self._file.handle, region, ref, str(self.path))
-        if found is None:
-            raise NotFound(f"no {ref!r} in {self.path}")
-        return found
+            found = find_entry(self._entries, ref)
+            if found is not None:
+                return found
+            digest = find_digest(ref)
+            if digest is None or self._file is None or digest not in self._file.filled:
+                raise NotFound(f"no {ref!r} in {self.path}")
+            region = self._file.places[digest]
+            return describe_document(RegionSource(self._file.handle, region), digest, region.size)
 
     def tags(self) -> list[str]:
-        return _tags(self._entries)
+        return names_in(self._entries)
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> list[Descriptor]:
         return find_referrers(self, self._entries, subject, artifact_type)
@@ -209,34 +224,3 @@ def _opened(handle: int, region: Region, offset: int) -> RegionSource:
     source = RegionSource(handle, region)
     source.skip(offset)
     return source
-
-
-def _find(entries: Sequence[Descriptor], ref: str) -> Descriptor | None:
-    for entry in entries:
-        if ref in (entry.annotations.get(REF_NAME), str(entry.digest)):
-            return entry.plain()
-    return None
-
-
-def _tags(entries: Sequence[Descriptor]) -> list[str]:
-    return sorted(ref for entry in entries if (ref := entry.annotations.get(REF_NAME)))
-
-
-def _document(handle: int, region: Region | None, ref: str, where: str) -> Descriptor:
-    """A manifest or index by its digest, though no entry names it: a part of an index, say."""
-    if region is None or region.size > MANIFEST_LIMIT:
-        raise NotFound(f"no {ref!r} in {where}")
-    digest = Digest.parse(ref)
-    with contextlib.closing(RegionSource(handle, region)) as source:
-        raw = read_verified(source, digest, region.size, limit=MANIFEST_LIMIT)
-    fields = decode_object(raw, ref)
-    media_type = fields.get("mediaType") or (OCI_INDEX if "manifests" in fields else OCI_MANIFEST)
-    parse_document(raw, str(media_type), ref)
-    return Descriptor(media_type=str(media_type), digest=digest, size=region.size)
-
-
-def _as_digest(ref: str) -> Digest | None:
-    try:
-        return Digest.parse(ref)
-    except InvalidArtifact:
-        return None

@@ -27,6 +27,8 @@ _BLOCK: Final = 512
 _RECORD: Final = 20 * _BLOCK
 # What file systems without nameless files answer to O_TMPFILE.
 _NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+# By which a nameless file gets its name.
+_HANDLES: Final = Path("/proc/self/fd")
 
 
 class ArchiveFile:
@@ -47,20 +49,35 @@ class ArchiveFile:
         self._member(LAYOUT_NAME, encode({"imageLayoutVersion": LAYOUT_VERSION}))
 
     def _create(self) -> int:
-        folder = self._path.parent
-        if hasattr(os, "O_TMPFILE"):
-            try:
-                return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
-            except OSError as error:
-                if error.errno not in _NO_NAMELESS or not folder.is_dir():
-                    raise
-        for left in folder.glob(f".{self._path.name}.*.part"):
+        for left in self._path.parent.glob(f"{self._prefix}*.part"):
             _drop_if_dead(left)
-        self._aside = folder / f".{self._path.name}.{uuid.uuid4().hex}.part"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(self._aside, flags, 0o666)
-        lock(handle)
+        handle = self._open_nameless()
+        if handle is None:
+            self._aside = self._new_name()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(self._aside, flags, 0o666)
+        lock(handle)  # whoever finds it under a name sees that it is alive
         return handle
+
+    def _open_nameless(self) -> int | None:
+        """None where the system has no such files, or no way to name them in the end."""
+        folder = self._path.parent
+        if not hasattr(os, "O_TMPFILE") or not _HANDLES.is_dir():
+            return None
+        try:
+            return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS or not folder.is_dir():
+                raise
+            return None
+
+    @property
+    def _prefix(self) -> str:
+        """Of names that are the same file's in the making; its own may be as long as a name can be."""
+        return f".mrpack-{Digest.of(os.fsencode(self._path.name)).short}-"
+
+    def _new_name(self) -> Path:
+        return self._path.with_name(f"{self._prefix}{uuid.uuid4().hex}.part")
 
     def reserve(self, digest: Digest, size: int) -> Region:
         """The place of a blob; the same again when it has one of this size. Raises HostRefused: no space."""
@@ -109,7 +126,7 @@ class ArchiveFile:
         self._member(INDEX_NAME, Index.build(entries).raw)
         os.ftruncate(self.handle, -(-(self._end + 2 * _BLOCK) // _RECORD) * _RECORD)
         os.fsync(self.handle)
-        aside = self._aside or self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.part")
+        aside = self._aside or self._new_name()
         try:
             if self._aside is None:
                 _give_name(self.handle, aside)
@@ -120,11 +137,15 @@ class ArchiveFile:
         self._aside = None
         sync_folder(self._path.parent)
 
+    def drop_name(self) -> None:
+        """What was not finished goes when the handle is closed, whoever still writes to it. Idempotent."""
+        if self._aside is not None:
+            self._aside.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Idempotent; drops what was not finished."""
         if self.handle >= 0:
-            if self._aside is not None:
-                self._aside.unlink(missing_ok=True)
+            self.drop_name()
             os.close(self.handle)
             self.handle = -1
 
@@ -165,7 +186,7 @@ def _give_name(handle: int, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Python follows the link in /proc only when a folder is given.
-        os.link(f"/proc/self/fd/{handle}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+        os.link(_HANDLES / str(handle), path.name, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # A pipe that somebody planted must not make us wait for its other end.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ALGORITHMS: Final = ("sha256", "sha512")
+# The folder may be the store's, or one that the user named.
+_NO_SPACE: Final = "free some space, or take another disk: for the store, MRPACK_HOME"
 
 
 class FileSource:
@@ -166,7 +168,7 @@ class BlobFolder:
         if needed > free:
             raise HostRefused(
                 f"write {name}: {needed} bytes needed, {free} free in {self._root}",
-                hint="free some space, or set MRPACK_HOME to another disk",
+                hint=_NO_SPACE,
             )
 
     def _failed(self, error: OSError, doing: str, needed: int) -> MrpackError:
@@ -175,7 +177,7 @@ class BlobFolder:
             return from_os_error(error, doing)
         return HostRefused(
             f"{doing}: no space left for {needed} bytes in {self._root}",
-            hint="free some space, or set MRPACK_HOME to another disk",
+            hint=_NO_SPACE,
         )
 
     def adopt(self, digest: Digest, size: int, path: Path) -> Taken:
@@ -227,8 +229,14 @@ class BlobFolder:
 
     def sweep_notes(self) -> None:
         """Forget links that are no more, and were not forgotten. As `remove`."""
-        statuses = {digest.hex: status for digest, status in self.digests()}
-        self._links.sweep(statuses.get)
+        self._links.sweep(self._status)
+
+    def _status(self, hex_: str) -> os.stat_result | None:
+        """None when there is no such blob."""
+        for algorithm in _ALGORITHMS:
+            with contextlib.suppress(FileNotFoundError):
+                return (self._root / "blobs" / algorithm / hex_).lstat()
+        return None
 
     def digests(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Every file under a digest's name, unverified; foreign names are passed over."""
@@ -242,12 +250,11 @@ class BlobFolder:
                         yield Digest.parse(f"{algorithm}:{entry.name}"), entry.stat(follow_symlinks=False)
 
     def names(self) -> set[str]:
-        """Of all blobs there are, as digests are written; what they hold is not looked at."""
+        """Of all blobs there are, in hex digits alone; what they hold is not looked at."""
         found: set[str] = set()
         for algorithm in _ALGORITHMS:
             with contextlib.suppress(OSError):
-                folder = self._root / "blobs" / algorithm
-                found.update(f"{algorithm}:{name}" for name in os.listdir(folder))  # noqa: PTH208  # names alone
+                found.update(os.listdir(self._root / "blobs" / algorithm))  # noqa: PTH208  # names alone
         return found
 
     def any(self) -> bool:

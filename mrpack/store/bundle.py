@@ -1,4 +1,4 @@
-"""A model laid out as files under their own names, for an engine to open."""
+"""Models laid out as files under their own names, for an engine to open."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrpack.digest import Digest
 from mrpack.errors import from_os_error
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.store.durable import Taken, make_folder, take
+from mrpack.store.layout import OciLayout
+from mrpack.store.unpacked import UnpackedArchives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,57 @@ class Bundle:
         if single and all(file.format in {"gguf", "dduf"} for file in weights):
             return self.folder / weights[0].path
         return self.folder
+
+
+class Bundles:
+    """Those of one store in `home`; new ones go to `cache` when `home` belongs to somebody else."""
+
+    def __init__(self, layout: OciLayout, home: Path, cache: Path | None) -> None:
+        # A store on a read-only disk, or another user's.
+        self._is_foreign = cache is not None and home.is_dir() and not os.access(home, os.W_OK)
+        made = cache if cache is not None and self._is_foreign else home
+        self._layout = layout
+        self._folder = home / "bundles"
+        self._made = made / "bundles"
+        self._unpacked = UnpackedArchives(made / "unpacked")
+
+    def build(self, manifest: Digest, artifact: ModelArtifact) -> Bundle:
+        """As `build_bundle`; what lies in archives is unpacked."""
+        unpacked = [
+            pair
+            for archive in artifact.archives
+            for pair in self._unpacked.files(archive, self._layout.fetch)
+        ]
+        if artifact.archives:
+            artifact = artifact.with_unpacked([file for file, _ in unpacked])
+        places = {file.descriptor.digest: path for file, path in unpacked}
+        folder = self._folder / _name(manifest)
+        if self._is_foreign and not folder.is_dir():
+            folder = self._made / folder.name
+        return build_bundle(
+            folder,
+            artifact,
+            lambda blob: places.get(blob.digest) or self._sound_blob(blob),
+            symbolic=self._is_foreign,
+        )
+
+    def _sound_blob(self, descriptor: Descriptor) -> Path:
+        self._layout.blobs.open(descriptor.digest, descriptor.size).close()
+        return self._layout.blobs.path(descriptor.digest)
+
+    def drop_all_but(self, live: Collection[Digest]) -> None:
+        """Only under the exclusive lock of the store. Raises OSError."""
+        self._unpacked.drop_all_but(live)
+        if not self._folder.is_dir():
+            return
+        kept = {_name(digest) for digest in live}
+        for bundle in self._folder.iterdir():
+            if bundle.name not in kept:
+                shutil.rmtree(bundle, ignore_errors=True)
+
+
+def _name(manifest: Digest) -> str:
+    return f"{manifest.algorithm}-{manifest.hex}"
 
 
 def build_bundle(

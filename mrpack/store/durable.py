@@ -21,8 +21,20 @@ LINK_LEAST: Final = 1024 * 1024
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and new names in `folder` survive a power loss."""
+    """Make renames and new names in `folder` survive a power loss, where the file system can."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # fsync(2): it does not support synchronization
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """For who did not write it through a handle of his own."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

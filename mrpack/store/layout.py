@@ -9,21 +9,20 @@ from typing import Final
 
 from mrpack.content.ports import Opener
 from mrpack.content.referrers import find_referrers
-from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader, read_verified
+from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader
 from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, StoreBusy, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object, encode
+from mrpack.oci.encoding import decode_object, encode
 from mrpack.oci.manifest import Index, parse_document
-from mrpack.oci.mediatypes import INDEXES, MANIFESTS
 from mrpack.store.blobs import BlobFolder
 from mrpack.store.durable import make_folder, read_plain, sync_folder, write_atomic
+from mrpack.store.entries import REF_NAME, describe_document, find_digest, find_entry, names_in
 from mrpack.store.index_file import REPAIR, IndexFile
 from mrpack.store.locks import locked
 from mrpack.store.sightings import sightings
 
 # image-spec, "Image Layout".
 LAYOUT_VERSION: Final = "1.0.0"
-REF_NAME: Final = "org.opencontainers.image.ref.name"
 _VERSION_LIMIT: Final = 64 * 1024
 
 
@@ -142,27 +141,14 @@ class OciLayout:
     # The port.
 
     def resolve(self, ref: str) -> Descriptor:
-        for entry in self.index().manifests:
-            if ref in (entry.annotations.get(REF_NAME), str(entry.digest)):
-                return entry.plain()
-        return self._document(ref)
-
-    def _document(self, ref: str) -> Descriptor:
-        """A manifest or index by its digest, though no entry names it: a part of an index, say."""
-        missing = NotFound(f"no {ref!r} in {self.root}")
-        try:
-            digest = Digest.parse(ref)
-        except InvalidArtifact:
-            raise missing from None
+        found = find_entry(self.entries, ref)
+        if found is not None:
+            return found
+        digest = find_digest(ref)
+        if digest is None:
+            raise NotFound(f"no {ref!r} in {self.root}")
         size = self.blobs.size(digest)
-        if size > MANIFEST_LIMIT:
-            raise missing
-        with contextlib.closing(self.blobs.open(digest, size)) as stream:
-            raw = read_verified(stream, digest, size, limit=MANIFEST_LIMIT)
-        media_type = str(decode_object(raw, ref).get("mediaType"))
-        if media_type not in MANIFESTS | INDEXES:
-            raise missing
-        return Descriptor(media_type=media_type, digest=digest, size=size)
+        return describe_document(self.blobs.open(digest, size), digest, size)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         return self.blobs.open(descriptor.digest, descriptor.size, offset)
@@ -211,7 +197,7 @@ class OciLayout:
         return self.index().manifests
 
     def tags(self) -> list[str]:
-        return sorted(ref for entry in self.index().manifests if (ref := entry.annotations.get(REF_NAME)))
+        return names_in(self.entries)
 
     def blob_file(self, descriptor: Descriptor) -> Path | None:
         """Hashed again now: a layout may come from anywhere, and who takes a file does not read it."""

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import random
 import re
 import time
 import uuid
@@ -104,7 +103,8 @@ class _Roster:
                     )
                 if self._shared or any(name < self._own for name in others if name.startswith("alone.")):
                     self._withdraw()
-                time.sleep(random.uniform(*_PAUSE_S))  # noqa: S311  # spreads retries
+                least, most = _PAUSE_S
+                time.sleep(least + (most - least) * os.urandom(1)[0] / 255)  # spreads retries
             yield True
         finally:
             self._withdraw()

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mrpack.content.progress import Report, silent
 from mrpack.digest import Digest, read_verified
 from mrpack.errors import IntegrityError, InvalidArtifact, MrpackError, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import MANIFEST_LIMIT, decode_object
-from mrpack.oci.manifest import parse_document
-from mrpack.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from mrpack.oci.encoding import MANIFEST_LIMIT
+from mrpack.oci.manifest import parse_unannounced
 from mrpack.store.checkup import Damage, all_blobs, closure, find_problems
 from mrpack.store.durable import make_folder, sync_folder
-from mrpack.store.layout import REF_NAME, OciLayout
+from mrpack.store.entries import REF_NAME
+from mrpack.store.layout import OciLayout
 
 # For models whose names are lost. No registry has this name.
 _RECOVERED: Final = "localhost/recovered/{id}:latest"
@@ -59,7 +60,9 @@ class Repaired:
         }
 
 
-def repair_layout(layout: OciLayout, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
+def repair_layout(
+    layout: OciLayout, *, dry_run: bool = False, jobs: int | None = None, report: Report = silent
+) -> Repaired:
     """Hash everything, move what is wrong aside, and make the index name what is left.
 
     Raises:
@@ -68,7 +71,7 @@ def repair_layout(layout: OciLayout, *, dry_run: bool = False, jobs: int | None 
     folder = layout.root / "damaged"
     with layout.reading() if dry_run else layout.alone():
         blobs = all_blobs(layout)
-        problems = find_problems(layout, blobs, jobs=jobs)
+        problems = find_problems(layout, blobs, jobs=jobs, report=report)
         known, rebuilt = _known_entries(layout)
         survey = _Survey(layout, known, {blob.digest for blob in blobs} - problems.keys())
         sound = [blob for blob in blobs if blob.digest not in problems]
@@ -165,9 +168,7 @@ def _as_entry(layout: OciLayout, blob: Descriptor) -> Descriptor | None:
         raw = read_verified(stream, blob.digest, blob.size, limit=MANIFEST_LIMIT)
         if not raw.startswith(b"{"):
             return None
-        document = decode_object(raw, "blob")
-        media_type = document.get("mediaType") or (OCI_INDEX if "manifests" in document else OCI_MANIFEST)
-        parsed = parse_document(raw, str(media_type), "blob")
+        parsed = parse_unannounced(raw, "blob")
         entry = Descriptor(
             media_type=parsed.media_type,
             digest=blob.digest,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from mrpack.content.artifacts import read_model
 from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError
-from mrpack.model.artifact import ModelArtifact
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import decode_object, encode
 from mrpack.store.durable import read_plain, write_atomic
 from mrpack.store.layout import OciLayout
 from mrpack.version import VERSION
+
+if TYPE_CHECKING:
+    from mrpack.model.artifact import ModelArtifact
 
 # `version` is that of the form; what the readers of artifacts find may differ from one mrpack to the next.
 _HEADER: Final = {"version": 1, "mrpack": VERSION}
@@ -77,7 +79,7 @@ class Summaries:
         for manifest in manifests:
             name = str(manifest.digest)
             summary = known.get(name)
-            if summary is None or name not in present or summary.config not in present:
+            if summary is None or not {manifest.digest.hex, summary.config.partition(":")[2]} <= present:
                 try:
                     summary = Summary.of(read_model(self._layout, manifest))
                 except MrpackError as error:

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from mrpack.digest import ByteSource, Digest
 from mrpack.errors import MrpackError, from_os_error
+from mrpack.model.fields import objects_at
 from mrpack.model.filepath import check_path
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import decode_object, encode, text_field
-from mrpack.store.durable import make_folder
+from mrpack.oci.encoding import decode_object, encode, size_field, text_field
+from mrpack.store.durable import make_folder, read_plain
 
 # As many files as an archive may hold, and 500 bytes about each.
 _LISTING_LIMIT: Final = 16 * 1024 * 1024
@@ -85,9 +86,11 @@ def _to_json(file: ArtifactFile) -> dict[str, Any]:
 def _read_listing(folder: Path) -> tuple[ArtifactFile, ...] | None:
     """None when it was never unpacked, or something is gone or odd: then it is unpacked anew."""
     try:
-        document = decode_object((folder / "files.json").read_bytes(), str(folder), limit=_LISTING_LIMIT)
-        files = tuple(_from_json(item, str(folder)) for item in document.get("files", ()))
-        if all((folder / "files" / file.path).lstat().st_size == file.descriptor.size for file in files):
+        raw = read_plain(folder / "files.json", _LISTING_LIMIT)
+        document = decode_object(raw, str(folder), limit=_LISTING_LIMIT)
+        files = tuple(_from_json(item, str(folder)) for item in objects_at(document, "files", str(folder)))
+        sizes = [(folder / "files" / file.path).lstat().st_size for file in files]
+        if files and sizes == [file.descriptor.size for file in files]:
             return files
     except (OSError, MrpackError, ValueError):
         pass
@@ -102,6 +105,6 @@ def _from_json(item: dict[str, Any], where: str) -> ArtifactFile:
         descriptor=Descriptor(
             media_type=text_field(item, "mediaType", where),
             digest=Digest.parse(item.get("digest"), where),
-            size=int(item["size"]),
+            size=size_field(item, "size", where),
         ),
     )

@@ -10,7 +10,7 @@ from mrpack.errors import UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
 from mrpack.store.archive import ArchiveSource, OciArchive
-from mrpack.store.layout import REF_NAME
+from mrpack.store.entries import REF_NAME
 from mrpack.targets import Origin, Place, full_name
 from mrpack.verbs.transfer import Moved, move
 from mrpack.workspace import Workspace

@@ -51,7 +51,7 @@ def code_notes(source: Fetcher, manifest: Descriptor) -> tuple[str, ...]:
 
 def _files(source: Fetcher, item: ArtifactFile) -> Iterator[ReadableFile]:
     """The file, or what is in it. One that is malformed is no model, which its engine will say."""
-    file = _readable(source, item)
+    file = readable(source, item)
     if item.format != _DDUF:
         yield file
         return
@@ -61,7 +61,9 @@ def _files(source: Fetcher, item: ArtifactFile) -> Iterator[ReadableFile]:
         yield from parse_dduf(file).files
 
 
-def _readable(source: Fetcher, item: ArtifactFile) -> ReadableFile:
+def readable(source: Fetcher, item: ArtifactFile) -> ReadableFile:
+    """The file where it lies: what is read of it is fetched, and not verified."""
+
     def read_at(offset: int, count: int) -> bytes:
         content = bytearray()
         if offset >= item.descriptor.size:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,8 @@ from mrpack.errors import HostRefused, InvalidArtifact, NotFound, Unsupported, f
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.store.blobs import BlobFolder
-from mrpack.store.durable import sync_folder
+from mrpack.store.durable import sync_file, sync_folder
+from mrpack.store.locks import lock
 from mrpack.targets import open_source
 from mrpack.workspace import Access, Workspace
 
@@ -95,8 +96,9 @@ def extract(
     blobs = tuple({file.descriptor.digest: file.descriptor.plain() for file in chosen}.values())
     target = _Folder(folder, chosen)
     report(Planned(blobs))
-    copy_blobs(origin.source, blobs, target, jobs or workspace.settings.jobs, report)
-    target.finish()
+    with target.alone():
+        copy_blobs(origin.source, blobs, target, jobs or workspace.settings.jobs, report)
+        target.finish()
     return Extracted(
         name=origin.name,
         digest=manifest.digest,
@@ -143,22 +145,42 @@ class _Folder:
         return self._blobs.has(descriptor.digest, descriptor.size) or not self._lacking(descriptor)
 
     def push(self, descriptor: Descriptor, open_at: Opener) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, f"write to {self._folder}") from error
         self._blobs.add(descriptor.digest, descriptor.size, open_at)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One at a time writes to the folder, which is made, where there are locks. Raises HostRefused."""
+        with contextlib.ExitStack() as held:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                held.callback(os.close, handle)
+            except OSError as error:
+                raise from_os_error(error, f"write to {self._folder}") from error
+            with contextlib.suppress(OSError):  # NFS locks no folders
+                lock(handle)
+            held.callback(self._drop_empty)
+            yield
+
+    def _drop_empty(self) -> None:
+        """What a failure left with nothing in it to take up."""
+        for folder in [*sorted(self._aside.rglob("*"), reverse=True), self._aside]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def finish(self) -> None:
         """Idempotent."""
+        folders = {self._folder}
         try:
             for file in self._files:
                 blob = self._blobs.path(file.descriptor.digest)
                 if blob.exists():
-                    self._place(blob, self._target(file))
+                    target = self._target(file)
+                    self._place(blob, target)
+                    folders.update(path for path in target.parents if path.is_relative_to(self._folder))
+            for folder in folders:
+                sync_folder(folder)
             shutil.rmtree(self._aside, ignore_errors=True)
-            if self._folder.is_dir():
-                sync_folder(self._folder)
         except OSError as error:
             raise from_os_error(error, f"write to {self._folder}") from error
 
@@ -172,7 +194,7 @@ class _Folder:
     def _target(self, file: ArtifactFile) -> Path:
         target = self._folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(self._folder.resolve()):
+        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self._folder)):
             raise InvalidArtifact("a link on its way leads out of the folder", where=str(target))
         return target
 
@@ -183,6 +205,7 @@ class _Folder:
         wanted = [file for file in self._files if self._blobs.path(file.descriptor.digest) == blob]
         if len(wanted) > 1:
             shutil.copyfile(blob, copied)
+            sync_file(copied)
         else:
             blob.rename(copied)
         copied.chmod(0o644)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from mrpack.content.artifacts import read_model
+from mrpack.content.artifacts import read_model, read_small
+from mrpack.content.ports import Fetcher
+from mrpack.errors import InvalidArtifact
 from mrpack.formats.code import Finding
 from mrpack.model.artifact import ModelArtifact
+from mrpack.model.layer import LayerRole
 from mrpack.model.quantization import Quantization, find_quantization
 from mrpack.targets import open_source
 from mrpack.verbs.code import find_stored_code, named_code
@@ -16,11 +20,15 @@ from mrpack.workspace import Access, Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """`code`: what files of a local model would run; of a remote one, what its manifest admits."""
+    """`code`: what files of a local model would run; of a remote one, what its manifest admits.
+
+    `settings`: those of its mrpack.json; empty when that is malformed, which `lint` explains.
+    """
 
     name: str
     artifact: ModelArtifact
     code: tuple[Finding, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def quantization(self) -> Quantization | None:
@@ -46,6 +54,7 @@ class Inspected:
             "quantization_note": self.quantization.note if self.quantization else None,
             "architecture": config.architecture or None,
             "context_size": config.context_size,
+            "settings": dict(self.settings),
             "size": sum(layer.size for layer in manifest.layers),
             "metadata": dict(config.metadata),
             "annotations": dict(manifest.annotations),
@@ -77,12 +86,32 @@ def inspect(workspace: Workspace, model: str) -> Inspected:
     """A local model. Raises NotFound, InvalidArtifact, IntegrityError, Unsupported."""
     stored = workspace.store.find(model)
     artifact = workspace.store.artifact(stored.manifest)
-    code = find_stored_code(workspace.store.layout, artifact)
-    return Inspected(name=str(stored.reference), artifact=artifact, code=code)
+    layout = workspace.store.layout
+    code = find_stored_code(layout, artifact)
+    return Inspected(
+        name=str(stored.reference), artifact=artifact, code=code, settings=_settings(layout, artifact)
+    )
 
 
 def inspect_remote(workspace: Workspace, name: str, access: Access | None = None) -> Inspected:
-    """A model in a registry, an `oci:` folder or another tool's store: two small requests, no weights."""
+    """A model in a registry, an `oci:` folder or another tool's store: a few small requests, no weights."""
     origin = open_source(workspace, name, access)
     artifact = read_model(origin.source, origin.source.resolve(origin.ref), origin.name)
-    return Inspected(name=origin.name, artifact=artifact, code=named_code(artifact))
+    return Inspected(
+        name=origin.name,
+        artifact=artifact,
+        code=named_code(artifact),
+        settings=_settings(origin.source, artifact),
+    )
+
+
+def _settings(source: Fetcher, artifact: ModelArtifact) -> Mapping[str, Any]:
+    documents = artifact.with_role(LayerRole.OVERRIDES)
+    if not documents:
+        return {}
+    from mrpack.model.overrides import OVERRIDES_LIMIT, parse_overrides  # noqa: PLC0415  # few carry some
+
+    try:
+        return parse_overrides(read_small(source, documents[0].descriptor, OVERRIDES_LIMIT)).to_json()
+    except InvalidArtifact:
+        return {}

@@ -1,4 +1,4 @@
-"""Verbs on the local store: list, tag, remove, resolve, verify."""
+"""Verbs on the names of the local store: list, tag, remove, resolve."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mrpack.errors import StoreBusy
+from mrpack.errors import NotFound, StoreBusy
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
-from mrpack.store.bundle import Bundle
 from mrpack.store.names import StoredModel
-from mrpack.store.store import Store
 from mrpack.store.summaries import Summary
 from mrpack.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mrpack.store.checkup import Damage
-    from mrpack.store.repair import Repaired
+    from mrpack.store.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +78,11 @@ def remove(workspace: Workspace, models: Sequence[str], *, keep_blobs: bool = Fa
         NotFound, UsageError: one of the names fits no model or several; nothing was removed.
     """
     store = workspace.store
-    found = tuple(store.find(name) for name in models)
+    try:
+        found = tuple(store.find(name) for name in models)
+    except NotFound as error:
+        error.hint = "nothing was removed; `mrpack list` shows what is here"
+        raise
     for model in found:
         store.remove(model)
     freed: int | None = 0
@@ -97,27 +98,3 @@ def resolve(workspace: Workspace, model: str) -> Bundle:
     """The model as files; raises NotFound, IntegrityError, InvalidArtifact."""
     store = workspace.store
     return store.bundle(store.find(model).manifest)
-
-
-def verify(
-    workspace: Workspace, models: Sequence[str], *, jobs: int | None = None
-) -> tuple[int, list[Damage]]:
-    """How many models were checked, and what is damaged; when none is named, of all that is in the store.
-
-    A model with several names counts once. `jobs`: blobs hashed at once, by default one a processor.
-    """
-    store = workspace.store
-    named = [store.find(name) for name in models]
-    checked = {model.manifest.digest for model in named or store.models()}
-    return len(checked), store.verify(named or None, jobs=jobs)
-
-
-def repair(workspace: Workspace, *, dry_run: bool = False, jobs: int | None = None) -> Repaired:
-    """Move damaged blobs aside, and make the index again when it is lost or broken; see `Repaired`.
-
-    Raises:
-        NotFound: there is no store.
-        StoreBusy: another mrpack is writing to it.
-    """
-    settings = workspace.settings
-    return Store(settings.home, settings.references, lenient=True).repair(dry_run=dry_run, jobs=jobs)

@@ -25,7 +25,7 @@ from mrpack.packing.pack import PackedArtifact, pack, with_created
 from mrpack.packing.plan import Plan, Wishes, refuse_findings
 from mrpack.packing.plan_stored import plan_stored
 from mrpack.packing.sources import PLANNERS, SINGLE_FILES, detect
-from mrpack.targets import is_place, open_place, open_source, refuse_hub
+from mrpack.targets import hinting_at_local, is_place, open_place, open_source, refuse_hub
 from mrpack.verbs.hub import fetch_hub_model
 from mrpack.verbs.scratch import scratch_file
 from mrpack.verbs.stored import read_stored
@@ -201,7 +201,9 @@ def _plan(
         return planned, stored.content, stored.notes
     if request.source is None:
         raise UsageError("there is nothing to package", hint="give a file, a folder, or a stored model")
-    kind = detect(request.source) if request.kind is None else request.kind
+    name = str(request.source)
+    with hinting_at_local(workspace, name, f"`mrpack package --from {name} MODEL`"):
+        kind = detect(request.source) if request.kind is None else request.kind
     planned = PLANNERS[kind](request.source, request.wishes)
     return with_created(planned, created or format_ns(request.wishes.facts.mtime_ns)), None, ()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +41,8 @@ def find_quantizer(home: Path, environment: Mapping[str, str]) -> Quantizer:
 
     Raises Unsupported, with what to install.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415  # 40 ms that `package` alone does not need
+
     refusal = Unsupported("no quantizer is installed")
     for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name):
         make: Callable[[Path, Mapping[str, str]], Any] = point.load()

@@ -13,9 +13,10 @@ from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
 from mrpack.model.overrides import OVERRIDES_LIMIT, Origin, Overrides, parse_overrides, read_carried
 from mrpack.oci.descriptor import Descriptor
+from mrpack.packing.labels import labelled
 from mrpack.packing.unpacked import UnpackedSource, complete, readable_files
 from mrpack.store.unpacked import UnpackedArchives
-from mrpack.verbs.code import find_stored_code
+from mrpack.verbs.code import find_stored_code, readable
 from mrpack.verbs.scratch import scratch_folder
 from mrpack.workspace import Workspace
 
@@ -54,6 +55,8 @@ def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> I
             artifact = complete(artifact.with_unpacked([file for file, _ in pairs]), places)
             content = UnpackedSource(source, places)
             code += find_code(readable_files(artifact.files, places))
+        else:
+            artifact = labelled(artifact, lambda file: readable(source, file))
         settings, notes = _settings(content, artifact)
         yield Stored(artifact=artifact, settings=settings, content=content, code=code, notes=notes)
 

@@ -52,26 +52,54 @@ def test_version_and_help_load_click_and_the_standard_library_alone(arguments: l
 
 
 HEAVY = {
-    *("aiohttp", "asyncio", "concurrent.futures.thread", "http.client", "jsonschema", "multiprocessing"),
-    *("pathspec", "rich", "socket", "ssl", "subprocess", "tarfile", "tomllib", "urllib.request", "zipfile"),
+    *("aiohttp", "asyncio", "concurrent.futures.thread", "email", "http.client", "importlib.metadata"),
+    *("jsonschema", "logging", "multiprocessing", "pathspec", "pickletools", "rich", "socket", "ssl"),
+    *("subprocess", "tarfile", "tempfile", "tomllib", "urllib.request", "zipfile"),
 }
 # By their prefixes: what writing, packaging, moving and serving need, and looking at what is there does not.
 NOT_FOR_READING = (
     *("mrpack.content.copy", "mrpack.content.carrying", "mrpack.distribution", "mrpack.formats.dduf"),
     *("mrpack.formats.gguf", "mrpack.formats.safetensors", "mrpack.hub", "mrpack.lint", "mrpack.packing"),
     *("mrpack.model.overrides", "mrpack.registry", "mrpack.store.archive", "mrpack.store.receiving"),
-    *("mrpack.store.repair", "mrpack.store.untar", "mrpack_runtime"),
+    *("mrpack.store.untar", "mrpack_runtime"),
 )
+# What artifacts are made of: a list takes what it shows from one file.
+NOT_FOR_NAMES = (
+    *("hashlib", "mrpack.content.progress", "mrpack.formats", "mrpack.model.artifact"),
+    *("mrpack.model.dialects", "mrpack.store.bundle", "mrpack.store.care", "shutil"),
+)
+# What asking a running gateway takes none of.
+NOT_FOR_ASKING = ("aiohttp", "asyncio", "importlib.metadata", "jsonschema", "mrpack_runtime.host", "rich")
+
+
+@pytest.fixture
+def home_with_a_model(mrpack: Mrpack, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mrpack("package", tiny_model, "tiny", "-q")
+    mrpack("list")
+    for name, value in mrpack.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("arguments", [["list", "--json"], ["inspect", "tiny"], ["df"], ["resolve", "tiny"]])
 def test_looking_at_local_models_loads_what_it_takes_and_no_more(
-    mrpack: Mrpack, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    home_with_a_model: None, arguments: list[str]
 ) -> None:
-    mrpack("package", tiny_model, "tiny", "-q")
-    for name, value in mrpack.environment.items():
-        monkeypatch.setenv(name, value)
     modules = imported_by(*arguments)
-    assert foreign(modules) <= {"click", "platformdirs"}
+    assert foreign(modules) <= {"click"}
     assert not modules & HEAVY
     assert not {name for name in modules if name.startswith(NOT_FOR_READING)}
+
+
+def test_a_list_loads_nothing_about_artifacts(home_with_a_model: None) -> None:
+    modules = imported_by("list")
+    assert not {name for name in modules if name.startswith(NOT_FOR_NAMES)}
+
+
+@pytest.mark.parametrize("command", ["logs", "ps", "status", "unload"])
+def test_asking_a_gateway_looks_at_no_machine(command: str) -> None:
+    modules = imported_by(command, "--help")
+    assert not {name for name in modules if name.startswith(NOT_FOR_ASKING)}
+
+
+def test_packaging_looks_for_no_quantizer_unless_it_has_to() -> None:
+    assert "importlib.metadata" not in imported_by("package", "--help")

@@ -103,6 +103,12 @@ def test_documents_that_the_sources_name_exist_and_have_the_heading() -> None:
     assert not missing
 
 
+def test_the_page_on_testing_names_what_is_there() -> None:
+    named = re.findall(r"`((?:tests|benchmarks)/[\w./]+)`", read("docs/testing.md"))
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_exit_codes_are_those_of_the_error_tree() -> None:
     table = read("docs/cli.md").partition("## Exit codes")[2].partition("\n## ")[0]
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
@@ -178,7 +184,15 @@ def test_the_example_of_the_settings_page_sets_everything(tmp_path: Path) -> Non
     (tmp_path / "config.toml").write_text(block, encoding="utf-8")
     settings = load_settings({"MRPACK_CONFIG_HOME": str(tmp_path)})
     bare = load_settings({"MRPACK_CONFIG_HOME": str(tmp_path / "none")})
-    of_environment = {"cache", "config_home", "docker_config", "podman_auth", "proxies", "neighbour_folders"}
+    of_environment = {
+        "cache",
+        "config_home",
+        "docker_auth",
+        "docker_config",
+        "podman_auth",
+        "proxies",
+        "neighbour_folders",
+    }
     for field in fields(Settings):
         if field.name not in of_environment:
             assert getattr(settings, field.name) != getattr(bare, field.name), field.name
@@ -204,9 +218,11 @@ def test_the_workflow_of_the_readme_is_the_one_in_examples() -> None:
 
 
 def shown_commands(text: str) -> Iterator[str]:
-    """Calls of mrpack in the blocks of a page, one a line."""
+    """Calls of mrpack in the blocks of a page, one a line, and in its tables."""
     blocks = [match[0] for match in FENCE.finditer(text)]
     blocks += re.findall(r"^    (?:\S.*)$", FENCE.sub("", text), re.MULTILINE)
+    for row in re.findall(r"^\|.*$", text, re.MULTILINE):
+        blocks += re.findall(r"`(mrpack [a-z-]+ [^`]+)`", row)
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|\|\||[|;()]", line.partition(" # ")[0]):
             words = part.strip().removeprefix("$ ").lstrip()

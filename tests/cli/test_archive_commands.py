@@ -29,6 +29,32 @@ def test_a_model_goes_to_another_machine_as_one_file(program: Mrpack, tmp_path: 
     program("verify", MRPACK_HOME=str(there))
 
 
+def test_a_model_goes_to_another_machine_through_a_pipe(program: Mrpack, tmp_path: Path) -> None:
+    command = " ".join(PROGRAM)
+    (there := tmp_path / "there").mkdir()
+    script = f"{command} export tiny - | MRPACK_HOME={there} {command} import -"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        env=program.environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "docker.io/ai/tiny:latest\n"
+    program("verify", MRPACK_HOME=str(there))
+    homes = [there, Path(program("df", "--json").json["home"])]
+    assert not [left for home in homes for left in (home / "store" / "ingest").glob("*.tar")]
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_pipe_with_something_else_is_refused(program: Mrpack) -> None:
+    program("export", "none", "-", fails=3)
+    assert "--json" in program("export", "tiny", "-", "--json", fails=2).last_line
+    program("import", "-", stdin="no archive", fails=7)
+    program("import", "-", fails=7)
+
+
 def test_results_have_the_documented_keys(program: Mrpack) -> None:
     checked("push, pull, copy, export", program("export", "tiny", "tiny.tar", "--json").json)
     (imported,) = program("import", "tiny.tar", "again", "--json").json

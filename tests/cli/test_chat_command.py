@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pty
-import select
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +13,9 @@ import pytest
 
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.fakes.tiny_gguf import write_mmproj
-from tests.program import PROGRAM, Mrpack
+from tests.program import Mrpack
+from tests.terminal import DEADLINE_S, Typist, at_terminal
 
-DEADLINE_S = 30.0
-# Makes standard input the terminal of the session, so that Ctrl-C is a signal.
-OWN_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 
@@ -47,64 +34,8 @@ def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path, tmp_path: 
     return mrpack
 
 
-@dataclass
-class Typist:
-    """A program on a terminal, and who types there."""
-
-    terminal: int
-    process: subprocess.Popen[bytes]
-    seen: str = field(default="")
-
-    def read(self, wanted: str) -> str:
-        """All up to `wanted`, which must come."""
-        assert self._comes(wanted, DEADLINE_S), self.seen
-        before, _, self.seen = self.seen.partition(wanted)
-        return before
-
-    def interrupt(self, press: Callable[[], object], wanted: str) -> None:
-        """Until it is heard: Python sleeps on a signal that comes just before it waits for a key."""
-        for _ in range(10):
-            press()
-            if self._comes(wanted, DEADLINE_S / 10):
-                break
-        self.read(wanted)
-
-    def _comes(self, wanted: str, within_s: float) -> bool:
-        deadline = time.monotonic() + within_s
-        while wanted not in self.seen:
-            if time.monotonic() > deadline:
-                return False
-            if select.select([self.terminal], [], [], 0.1)[0]:
-                self.seen += os.read(self.terminal, 4096).decode()
-        return True
-
-    def type(self, text: str) -> None:
-        os.write(self.terminal, text.encode())
-
-    def say(self, text: str, wanted: str) -> str:
-        self.type(f"{text}\n")
-        return self.read(wanted)
-
-
-@contextlib.contextmanager
-def chatting(program: Mrpack, *arguments: str) -> Iterator[Typist]:
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWN_TERMINAL, *PROGRAM, *arguments],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env={**program.environment, "TERM": "dumb"},
-        start_new_session=True,
-    )
-    os.close(end)
-    try:
-        yield Typist(terminal, process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(DEADLINE_S)
-        os.close(terminal)
+def chatting(program: Mrpack, *arguments: str) -> AbstractContextManager[Typist]:
+    return at_terminal(program, *arguments, TERM="dumb")
 
 
 def test_a_text_goes_before_the_question(program: Mrpack, tmp_path: Path) -> None:
@@ -136,6 +67,17 @@ def test_a_picture_needs_a_model_that_sees(program: Mrpack, tmp_path: Path, tiny
     parts = json.loads(saved.read_text())["messages"][0]["content"]
     assert parts[0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     assert parts[1] == {"type": "text", "text": "echo a fox"}
+
+
+def test_somebody_who_waits_sees_a_sign_of_life(program: Mrpack, llama: FakeLlamaServer) -> None:
+    llama.set_options("--delay 0.2")
+    with at_terminal(program, "run", "tiny", "echo hello", TERM="xterm") as typist:
+        typist.read("waiting for tiny")
+        typist.read("hello")
+        assert "waiting" not in typist.read_to_the_end()
+        assert typist.process.wait(DEADLINE_S) == 0
+    with at_terminal(program, "run", "tiny", "echo hello", "-q", TERM="xterm") as typist:
+        assert typist.read_to_the_end() == "hello\r\n"
 
 
 def test_what_is_neither_text_nor_picture_is_refused(program: Mrpack, tmp_path: Path) -> None:

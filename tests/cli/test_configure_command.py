@@ -26,6 +26,15 @@ def effective(program: Mrpack) -> dict[str, tuple[object, str]]:
     return {key: (entry["value"], entry["place"]) for key, entry in found.items()}
 
 
+def test_all_settings_are_listed_with_what_they_take(mrpack):
+    rows = mrpack("configure", "keys", "--json").json
+    temperature = next(row for row in rows if row["key"] == "sampling.temperature")
+    assert temperature["takes"] == "a number from 0 to 5"
+    assert len(mrpack("configure", "keys", "context_size").out.splitlines()) == 2
+    assert "shows all" in mrpack("configure", "keys", "no_such").err
+    assert "mrpack configure keys" in mrpack("configure", "m", "xyzzy=1", fails=2).last_line
+
+
 def test_settings_are_merged_and_unset_key_by_key(program):
     assert program("configure", "tiny", "context_size=256", "keep_alive=1h").out.splitlines() == [
         "context_size=256",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_what_changes_the_store_has_the_documented_keys(program: Mrpack) -> None
     checked("push, pull, copy, export", moved)
 
 
+def test_hashing_again_is_told_as_it_goes_on(program: Mrpack) -> None:
+    for command in ("verify", "repair"):
+        events = [json.loads(line) for line in program(command, "--progress", "json").err.splitlines()[:-1]]
+        assert {event["event"] for event in events} == {"worked"}
+        assert all(event["what"].startswith("verifying ") for event in events)
+        assert {event["size"] for event in events} == {event["position"] for event in events}
+
+
 def test_damage_has_the_documented_keys(program: Mrpack) -> None:
     home = Path(program("resolve", "tiny").out.strip()).parents[2]
     largest = max((home / "store" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
@@ -51,5 +60,6 @@ def test_damage_has_the_documented_keys(program: Mrpack) -> None:
 
 
 def test_what_needs_no_model_has_the_documented_keys(mrpack: Mrpack) -> None:
+    checked("configure keys, a list", mrpack("configure", "keys", "--json").json[0])
     checked("logout", mrpack("logout", "registry.example.com", "--json").json)
     checked("version", mrpack("version", "--json").json)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.crash.zygote import waits_for_lock
 from tests.documented_keys import checked
 from tests.program import Mrpack
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -99,3 +103,30 @@ def test_mistakes_are_told(mrpack: Mrpack, reference: str, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
     os.mkfifo(tmp_path / "pipe")
     assert "pipe is no folder" in mrpack("pull", reference, "--output", "pipe", fails=8).last_line
+
+
+def test_two_that_write_to_one_folder_take_turns(
+    mrpack: Mrpack, reference: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    (out := tmp_path / "out").mkdir()
+    with ExitStack() as held:
+        handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+        held.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        process = mrpack.start("pull", reference, "--output", "out")
+        until(lambda: waits_for_lock(process.pid), "the second to wait")
+        assert list(out.iterdir()) == []
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert {"LICENSE", tiny_model.name} <= names(out)
+
+
+def test_what_a_failure_left_is_nothing_but_what_can_be_taken_up(
+    mrpack: Mrpack, reference: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "LICENSE").mkdir(parents=True)
+    mrpack("pull", reference, "--output", "out", "--include", "license", fails=8)
+    mrpack("pull", reference, "--output", "out", "--include", "license", fails=8)
+    (tmp_path / "out" / "LICENSE").rmdir()
+    mrpack("pull", reference, "--output", "out", "--include", "license")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["LICENSE"]

@@ -110,6 +110,17 @@ def test_an_id_that_is_too_short_is_written_out(mrpack: Mrpack, stored: str) -> 
     assert "mrpack pull" in mrpack("inspect", "0000000", fails=3).last_line
 
 
+def test_removing_what_is_not_here_removes_nothing_and_offers_no_pull(mrpack: Mrpack, stored: str) -> None:
+    told = mrpack("rm", "tiny", "other", fails=3).last_line
+    assert "nothing was removed" in told
+    assert "pull" not in told
+    mrpack("inspect", "tiny")
+
+
+def test_a_local_model_as_a_source_is_pointed_out(mrpack: Mrpack, stored: str) -> None:
+    assert "`mrpack package --from tiny MODEL`" in mrpack("package", "tiny", "m", fails=3).last_line
+
+
 def test_one_model_is_no_plural(mrpack: Mrpack, stored: str) -> None:
     assert mrpack("df").out.startswith("1 model, ")
 
@@ -125,6 +136,10 @@ def test_a_pipeline_takes_no_context_size(mrpack: Mrpack, tmp_path: Path) -> Non
     assert "--context-size" in mrpack("package", pipeline, "m", "--context-size", "4096", fails=2).last_line
     again = mrpack("package", pipeline, "m", "--as", "dduf", "--context-size", "4096", fails=2)
     assert "--context-size" in again.last_line
+    mrpack("package", pipeline, "m", "-q")
+    for dialect in ("docker", "cncf"):
+        words = ("--from", "m", "n", "--context-size", "4096", "--format", dialect)
+        assert "--context-size" in mrpack("package", *words, fails=2).last_line
 
 
 def test_help_shows_other_names_and_exit_codes(mrpack: Mrpack) -> None:
@@ -137,6 +152,13 @@ def test_help_shows_other_names_and_exit_codes(mrpack: Mrpack) -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [("lst", "list"), ("inspct", "inspect"), ("prun", "prune")])
 def test_a_mistyped_command_is_guessed(mrpack: Mrpack, typed: str, meant: str) -> None:
+    assert f"did you mean '{meant}'?" in mrpack(typed, fails=2).last_line
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("show", "inspect"), ("cp", "copy"), ("tags", "list --remote"), ("chat", "run")]
+)
+def test_what_other_tools_call_it_is_known(mrpack: Mrpack, typed: str, meant: str) -> None:
     assert f"did you mean '{meant}'?" in mrpack(typed, fails=2).last_line
 
 

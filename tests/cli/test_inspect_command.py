@@ -20,6 +20,21 @@ def test_the_quantization_is_explained(mrpack: Mrpack, tiny_model: Path) -> None
     assert shown["quantization_note"] == "no visible loss"
 
 
+def test_the_settings_that_come_with_a_model_are_shown(
+    mrpack: Mrpack, tiny_model: Path, registry: str
+) -> None:
+    name = f"{registry}/team/m:v1"
+    settings = ("--set", "context_size=64", "--set", 'sampling.stop=["a"]', "--set", "keep_alive=1h")
+    mrpack("package", tiny_model, name, *settings, "-q")
+    mrpack("push", name, "-q")
+    for where in ([name], ["--remote", name]):
+        shown = mrpack("inspect", *where, "--json").json["settings"]
+        assert shown == {"context_size": 64, "keep_alive": "1h", "sampling": {"stop": ["a"]}}
+        told = mrpack("inspect", *where).out
+        assert "Settings:     context_size=64\n              keep_alive=1h\n" in told
+        assert '              sampling.stop=["a"]\n' in told
+
+
 def test_the_whole_table_is_printed(mrpack: Mrpack) -> None:
     rows = mrpack("inspect", "--quantizations", "--json").json
     checked("inspect --quantizations, a list", rows[0])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from mrpack.content.memory import MemoryTarget
+from tests.demands import demand
 from tests.fakes.neighbours import ollama_artifact, write_dmr, write_newer_ollama, write_ollama
 from tests.fakes.tiny_gguf import write_markov
 from tests.program import Mrpack
@@ -69,6 +72,29 @@ def test_a_model_of_ollama_is_packaged_with_other_settings(
     assert [item["reference"] for item in mrpack("list", "--json").json] == ["docker.io/ai/mine:v1"]
 
 
+def test_what_ollama_does_not_say_of_a_model_is_read_from_it(
+    mrpack: Mrpack, ollama: Path, model: bytes
+) -> None:
+    memory = MemoryTarget()
+    silent = ollama_artifact(memory, model, model_family="", file_type="unknown")
+    write_ollama(ollama, memory, silent, "registry.ollama.ai/library/silent/latest")
+    mrpack("package", "--from", "ollama:silent", "mine", "-q")
+    shown = mrpack("inspect", "mine", "--json").json
+    assert (shown["architecture"], shown["quantization"], shown["parameters"]) == (
+        "llama",
+        "MOSTLY_F16",
+        "73.54K",
+    )
+
+
+def test_weights_that_say_nothing_are_taken_as_they_are(mrpack: Mrpack, ollama: Path) -> None:
+    memory = MemoryTarget()
+    broken = ollama_artifact(memory, b"GGUF, and no more", model_family="")
+    write_ollama(ollama, memory, broken, "registry.ollama.ai/library/broken/latest")
+    mrpack("package", "--from", "ollama:broken", "mine", "-q")
+    assert mrpack("inspect", "mine", "--json").json["architecture"] is None
+
+
 def test_a_model_of_docker_model_runner_keeps_its_name(mrpack: Mrpack, tmp_path: Path, model: bytes) -> None:
     memory = MemoryTarget()
     manifest = ollama_artifact(memory, model)
@@ -90,3 +116,25 @@ def test_a_tool_that_is_not_here_is_said_with_its_variable(mrpack: Mrpack) -> No
 
 def test_nothing_is_written_to_another_tools_folder(mrpack: Mrpack, ollama: Path) -> None:
     mrpack("copy", "ollama:tiny:135m", "ollama:copy", fails=8)
+
+
+def test_a_folder_that_is_closed_to_us_is_said(mrpack: Mrpack, short_folder: Path) -> None:
+    """As that of the service which Ollama's installer sets up may be."""
+    short_folder.chmod(0o755)
+    (home := short_folder / "home").mkdir()
+    (home / ".ollama" / "models" / "manifests").mkdir(parents=True)
+    under = as_nobody()
+    for closed in (home / ".ollama" / "models" / "manifests", home / ".ollama"):
+        closed.chmod(0)
+        line = mrpack("inspect", "ollama:tiny", under=under, fails=8, HOME=str(home)).last_line
+        assert "no permission" in line
+        assert str(closed) in line
+        closed.chmod(0o755)
+
+
+def as_nobody() -> list[str]:
+    """Root may read everything."""
+    if os.getuid() != 0:
+        return []
+    demand("" if shutil.which("setpriv") else "setpriv is not installed")
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

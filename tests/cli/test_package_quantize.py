@@ -112,9 +112,15 @@ def test_a_quantizer_that_fails_leaves_nothing(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_quantizer_outlives_us(
-    mrpack: Mrpack, quantizer: FakeLlamaQuantize, tiny_model: Path, home: Path, number: int
+    mrpack: Mrpack,
+    quantizer: FakeLlamaQuantize,
+    tiny_model: Path,
+    home: Path,
+    short_folder: Path,
+    number: int,
 ) -> None:
     quantizer.behave("hang")
+    mrpack.environment["TMPDIR"] = str(short_folder)
     process = mrpack.start("package", tiny_model, "tiny", "--quantize", "Q4_K_M")
     deadline = time.monotonic() + 60
     while quantizer.pid is None:
@@ -131,6 +137,9 @@ def test_no_quantizer_outlives_us(
     else:
         mrpack("gc")
     assert leftovers(home) == []
+    quantizer.behave("")
+    mrpack("package", tiny_model, "tiny", "--quantize", "Q4_K_M")
+    assert list(short_folder.iterdir()) == []
 
 
 def is_running(pid: int) -> bool:

@@ -20,7 +20,7 @@ import pytest
 
 from mrpack.errors import NotFound
 from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.program import PROGRAM, Mrpack
 from tests.waiting import until
@@ -123,8 +123,9 @@ def test_a_gateway_that_is_stopped_leaves_no_engine(
         assert served("run", "tiny", "hi").out == f"{TEXT}\n"
         (pid,) = served.engine_pids
         served.process.send_signal(number)
-        served.process.communicate(timeout=DEADLINE_S)
+        _, told = served.process.communicate(timeout=DEADLINE_S)
         assert served.process.returncode == code
+        assert told.endswith("\nmrpack: interrupted\n") == bool(code)
         assert not is_alive(pid)
         assert not socket_path.exists()
 
@@ -272,6 +273,7 @@ def test_an_engine_that_fails_is_exit_code_9_with_its_words(
     llama.set_options("--mode crash")
     done = program("run", "--socket", tmp_path / "none", "tiny", "hi", fails=9)
     assert "tensor data is cut" in done.last_line
+    assert done.err.count("\n") == 1
     llama.set_options("--mode die-mid-stream")
     done = program("run", "--socket", tmp_path / "none", "tiny", "hi", fails=9)
     assert "crashed" in done.last_line
@@ -326,8 +328,8 @@ def test_interrupting_an_answer_is_exit_code_130_and_leaves_no_engine(
     engines = children_of(process.pid)
     assert engines
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 130
+    _, told = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, told) == (130, "mrpack: interrupted\n")
     until(lambda: not any(is_alive(pid) for pid in engines), "the end of the engine")
 
 

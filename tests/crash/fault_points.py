@@ -47,7 +47,7 @@ _FSYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<([^>]*)>\)")
 def fail_everywhere(
     world: World, zygote: Zygote, operation: Operation, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
-    """The point of each failure and what it broke, of calls that touch the store."""
+    """The point of each failure and what it broke, of calls that touch the store or the user's folder."""
 
     def begin() -> Running:
         world.reset(operation.start)
@@ -55,7 +55,7 @@ def fail_everywhere(
 
     failures = [(call, f"error={error}") for call, errors in FAILURES.items() for error in errors]
     for point, traced in inject_everywhere(begin, world.log, failures, every=every, first=first):
-        if str(world.home) in traced.injected:
+        if any(str(place) in traced.injected for place in (world.home, world.out)):
             problems = [*_check_end(traced), *_check_syncs(world, zygote, operation, traced)]
             yield f"{operation.name}: {point}", problems + check_aftermath(world, zygote, operation)
 

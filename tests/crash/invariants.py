@@ -33,8 +33,11 @@ KNOWN = {
 def check_store(home: Path) -> list[str]:
     """What is wrong, a line each; empty when every promise holds."""
     root = home / "store"
-    if not root.exists():
-        return []
+    return check_layout(root) if root.exists() else []
+
+
+def check_layout(root: Path) -> list[str]:
+    """The same of any folder that mrpack wrote as a layout."""
     return [*_blobs(root), *_names(root), *_strays(root)]
 
 

@@ -26,7 +26,7 @@ SIZES = Sizes(
 
 def pull(arguments: Sequence[str]) -> int:
     """`arguments`: the reference, and MRPACK_HOME. For a zygote."""
-    from mrpack.cli.main import _fail
+    from mrpack.cli.main import _fail, _interrupted
     from mrpack.errors import MrpackError
 
     reference, home = arguments[:2]
@@ -39,4 +39,6 @@ def pull(arguments: Sequence[str]) -> int:
                 copy(target, "v1", layout, reference, jobs=1)
     except MrpackError as error:
         return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _interrupted()
     return 0

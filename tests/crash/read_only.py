@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from tests.crash.namespace import mount, run_program
-from tests.crash.world import World
+from tests.crash.world import World, environment_of
 from tests.crash.zygote import Zygote
+from tests.fakes.llama_server import FakeLlamaServer
+from tests.program import Mrpack
 
 _OLD = "team/old:v1"
 # HostRefused.
@@ -21,6 +23,10 @@ def use_read_only(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]
     """Each command and what was wrong with it."""
     world.reset("used")
     assert zygote.mrpack("resolve", _OLD).code == 0
+    llama = FakeLlamaServer.install(world.folder / "bin")
+    environment = environment_of(world)
+    environment["PATH"] = f"{llama.folder}:{environment['PATH']}"
+    program = Mrpack(environment, world.folder)
     mount("--bind", str(world.home), str(world.home))
     mount("-o", "remount,bind,ro", str(world.home))
     works = (
@@ -33,6 +39,9 @@ def use_read_only(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]
         ("repair", "--dry-run"),
         ("push", _OLD, f"{world.registry}/team/pushed:v1"),
         ("copy", f"oci:{world.home}/store:docker.io/{_OLD}", f"oci:{world.folder}/elsewhere"),
+        ("export", _OLD, f"{world.out}/m.tar"),
+        ("pull", f"oci:{world.home}/store:docker.io/{_OLD}", "--output", f"{world.out}/m"),
+        ("package", "--from", _OLD, "--set", "context_size=64", f"{world.registry}/team/set:v1", "--push"),
     )
     fails = (
         ("pull", world.remote),
@@ -43,8 +52,19 @@ def use_read_only(world: World, zygote: Zygote) -> Iterator[tuple[str, list[str]
     )
     for arguments in works:
         yield arguments[0], list(_check(zygote, arguments, 0))
+    for arguments in (("serve", _OLD, "--dry-run"), ("run", _OLD, "Hello")):
+        yield arguments[0], _check_served(program, arguments)
     for arguments in fails:
         yield arguments[0], list(_check(zygote, arguments, _FAILED))
+
+
+def _check_served(program: Mrpack, arguments: tuple[str, ...]) -> list[str]:
+    """In a process of its own, which may have threads. Logs are not for the store's disk."""
+    try:
+        program(*arguments)
+    except AssertionError as error:
+        return [str(error)]
+    return []
 
 
 def _check(zygote: Zygote, arguments: tuple[str, ...], code: int) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _disk(world: World) -> Disk:
         disk.load(world.home, synced=True)
     for name in ("new", "old", "gone"):
         disk.load(world.model(name), synced=False)
-    for path in (world.archive, world.folder / "layout"):
+    for path in (world.archive, world.folder / "layout", world.out):
         disk.load(path, synced=True)
     disk.root.sync()
     return disk
@@ -97,6 +97,7 @@ class _Checker:
 
     def __init__(self, world: World) -> None:
         self._store = f"{world.home.relative_to(world.folder)}/store"
+        self._extracted = world.model("new").read_bytes()
         self._digests: dict[int, tuple[bytes, str]] = {}
 
     def names(self, state: Mapping[str, bytes]) -> set[str]:
@@ -104,8 +105,10 @@ class _Checker:
         return {entry["annotations"][REF_NAME] for entry in json.loads(raw)["manifests"]}
 
     def check(self, state: Mapping[str, bytes]) -> Iterator[str]:
-        if "out.tar" in state:
-            yield from self._archive(state["out.tar"])
+        if "out/m.tar" in state:
+            yield from self._archive(state["out/m.tar"])
+        if state.get("out/m/new.gguf", self._extracted) != self._extracted:
+            yield "a torn file in the user's folder"
         raw = state.get(f"{self._store}/index.json")
         if raw is None:
             return

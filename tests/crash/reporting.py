@@ -6,12 +6,17 @@ import argparse
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
-def asked(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser_of(description: str | None) -> argparse.ArgumentParser:
     """`operation`, a list of names or None, and `every`: one of so many points."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--operation", action="append", help="default: all")
     parser.add_argument("--every", type=int, default=1)
-    return parser.parse_args(arguments)
+    return parser
+
+
+def asked(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Of a program that takes no other options."""
+    return parser_of(description).parse_args(arguments)
 
 
 def tell(

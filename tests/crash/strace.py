@@ -58,6 +58,10 @@ class Traced:
         """The line of the call that was made to fail; empty when none was."""
         return next((line for line in self.log.splitlines() if "(INJECTED)" in line), "")
 
+    @property
+    def was_signalled(self) -> bool:
+        return any(f"--- SIG{name} {{" in self.log for name in ("INT", "TERM", "HUP"))
+
 
 class Tracer:
     """Attached to a process that has not begun; ends with it."""
@@ -103,7 +107,7 @@ def inject_everywhere(
         for number in itertools.count(first, every) if call in present else ():
             options = ("-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}")
             traced = Tracer(begin(), log, *options).wait()
-            if not (traced.was_killed or traced.injected):
+            if not (traced.was_killed or traced.was_signalled or traced.injected):
                 break
             yield f"{call} {number} {what}", traced
 

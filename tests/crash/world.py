@@ -73,6 +73,11 @@ class World:
         return f"{self.registry}/team/large:v1"
 
     @property
+    def out(self) -> Path:
+        """The user's folder, for what leaves the store."""
+        return self.folder / "out"
+
+    @property
     def archive(self) -> Path:
         """`gone`, exported."""
         return self.folder / "gone.tar"
@@ -83,8 +88,10 @@ class World:
         return f"oci:{self.folder}/layout:v1"
 
     def reset(self, start: str) -> None:
-        """Nothing is in the store (`empty`), or a model and the remains of another (`used`)."""
+        """Nothing is in the store (`empty`), or a model and the remains of another (`used`); nor in `out`."""
         shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(exist_ok=True)
         self.refill(start)
 
     def refill(self, start: str) -> None:
@@ -99,7 +106,7 @@ class World:
         file = str(self.model("new"))
         setting = ("--set", "sampling.temperature=0.5")
         in_store = f"oci:{self.home}/store:{copied}"
-        out = str(self.folder / "out.tar")
+        pushed, built = (f"{self.registry}/team/{name}:v1" for name in ("pushed", "built"))
         found = (
             Operation("pull", ("pull", self.remote, "--jobs", "1"), "empty", frozenset({self.remote})),
             Operation("package", ("package", file, new, "--jobs", "1"), "empty", frozenset({new})),
@@ -109,7 +116,10 @@ class World:
             Operation("set", ("package", "--from", old, warm, *setting), "used", frozenset({old, warm})),
             Operation("import", ("import", str(self.archive)), "used", frozenset({old, gone})),
             Operation("copy", ("copy", self.layout, in_store), "used", frozenset({old, copied})),
-            Operation("export", ("export", old, out), "used", frozenset({old})),
+            Operation("export", ("export", old, f"{self.out}/m.tar"), "used", frozenset({old})),
+            Operation("extract", ("pull", self.remote, "--output", f"{self.out}/m"), "empty", frozenset()),
+            Operation("push", ("push", old, pushed), "used", frozenset({old})),
+            Operation("build", ("package", file, built, "--push"), "empty", frozenset()),
             Operation(
                 "parts",
                 (self.large, str(self.home)),

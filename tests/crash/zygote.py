@@ -67,7 +67,7 @@ class Running:
 
     def settle(self) -> None:
         """Until it has ended, or waits for a lock that somebody has."""
-        wait_until(lambda: _has_ended(self.pid) or _waits_for_lock(self.pid), "a process to end or to wait")
+        wait_until(lambda: _has_ended(self.pid) or waits_for_lock(self.pid), "a process to end or to wait")
 
     def kill(self) -> Ended:
         os.kill(self.pid, 9)
@@ -265,7 +265,7 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _waits_for_lock(pid: int) -> bool:
+def waits_for_lock(pid: int) -> bool:
     """By the number of the system call it is in, which is flock's."""
     try:
         call = (Path("/proc") / str(pid) / "syscall").read_text().split()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.crash import full_disk, namespace, read_only, strace
 from tests.crash.crowd import crowd
 from tests.crash.fault_points import fail_everywhere
 from tests.crash.interleavings import interleave, meetings
+from tests.crash.interruptions import interrupt, open_stage
 from tests.crash.kill_points import kill_everywhere, kill_repair
 from tests.crash.kill_rounds import kill_again_and_again
 from tests.crash.replay import UNKNOWN, kills, lose_power
@@ -22,7 +24,8 @@ from tests.fakes.registry import FakeRegistry, Reply, Request
 
 pytestmark = pytest.mark.slow
 
-OPERATIONS = ["pull", "parts", "package", "set", "import", "copy", "export", "tag", "rm", "gc"]
+# Those that write on this machine.
+OPERATIONS = ["pull", "parts", "package", "set", "import", "copy", "export", "extract", "tag", "rm", "gc"]
 # What the kernel moves past a process cannot be replayed.
 REPLAYED = [name for name in OPERATIONS if name not in UNKNOWN]
 Stage = tuple[World, Zygote]
@@ -59,6 +62,23 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_a_kill_at_a_system_call_breaks_nothing(name: str, stage: Stage, tracing: None) -> None:
     world, zygote = stage
     assert wrong(kill_everywhere(world, zygote, world.operations()[name], every=7), at_least=5) == []
+
+
+@pytest.mark.parametrize("name", ["pull", "parts", "package", "export", "extract"])
+def test_ctrl_c_at_a_system_call_gives_one_line_and_breaks_nothing(
+    name: str, stage: Stage, tracing: None
+) -> None:
+    world, zygote = stage
+    points = kill_everywhere(world, zygote, world.operations()[name], every=11, signal="INT")
+    assert wrong(points, at_least=5) == []
+
+
+def test_signals_at_random_moments_leave_nothing_running_or_broken(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    with open_stage(tmp_path) as interrupted:
+        operations = interrupted.operations()
+        for name in ("pull", "extract", "quantize"):
+            assert wrong(interrupt(interrupted, operations[name], 1, chance), at_least=6) == []
 
 
 def test_a_repair_that_is_killed_can_be_repeated(stage: Stage, tracing: None) -> None:

@@ -24,6 +24,7 @@ from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, MrpackEr
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.store.archive import ArchiveSource, OciArchive
+from mrpack.store.archive_writing import ArchiveFile, _give_name
 from mrpack.store.layout import OciLayout
 from tests.reading import read
 
@@ -40,9 +41,9 @@ def artifact() -> tuple[MemoryTarget, Manifest]:
     return memory, manifest
 
 
-def written(folder: Path, jobs: int = 3) -> Path:
+def written(folder: Path, name: str = "model.tar", *, jobs: int = 3) -> Path:
     memory, _ = artifact()
-    path = folder / "model.tar"
+    path = folder / name
     copy(memory, "v1", OciArchive(path), "v1", jobs=jobs)
     return path
 
@@ -98,7 +99,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     for number, jobs in enumerate((1, 3, 3)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        contents.add(written(folder, jobs).read_bytes())
+        contents.add(written(folder, jobs=jobs).read_bytes())
     assert len(contents) == 1
 
 
@@ -164,12 +165,61 @@ def test_a_kill_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_files_need_a_name_the_next_writer_clears_up(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delattr(os, "O_TMPFILE")
-    (tmp_path / ".model.tar.0123.part").write_bytes(b"of a killed process")
+@pytest.mark.parametrize("has_nameless", [True, False])
+def test_what_a_killed_writer_left_is_cleared_up_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_nameless: bool
+) -> None:
+    """Where files need a name it is all that was written; elsewhere what was about to replace the old one."""
+    if not has_nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    dead, alive = (ArchiveFile(tmp_path / "model.tar") for _ in range(2))
+    if has_nameless:
+        for left in (dead, alive):
+            _give_name(left.handle, left._new_name())
+    os.close(dead.handle)  # as a kill does
+    before = set(tmp_path.iterdir())
     path = written(tmp_path)
-    assert list(tmp_path.iterdir()) == [path]
+    after = set(tmp_path.iterdir())
+    assert len(before) == len(after) == 2
+    assert path in after
+    alive.close()
+    assert written(tmp_path) == path
+    assert {*tmp_path.iterdir()} == {path}
     assert ArchiveSource(path).tags() == ["v1"]
+
+
+def test_an_interrupt_leaves_no_file_even_where_files_need_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the process without looking at what is still open."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+
+    class Interrupted(MemoryTarget):
+        def fetch(self, descriptor: Descriptor, offset: int = 0) -> BytesSource:
+            if descriptor.size == len(WEIGHTS):
+                assert list(tmp_path.iterdir())
+                raise KeyboardInterrupt
+            return super().fetch(descriptor, offset)
+
+    memory, _ = artifact()
+    source = Interrupted()
+    copy(memory, "v1", source, "v1")
+    target = OciArchive(tmp_path / "model.tar")
+    with pytest.raises(KeyboardInterrupt):
+        copy(source, "v1", target, "v1")
+    assert list(tmp_path.iterdir()) == []
+    assert target.tags() == []
+
+
+@pytest.mark.parametrize("name", ["m" * 255, f"{'ü' * 127}m", "a[b]*.tar"])
+def test_any_name_that_a_file_can_have_is_an_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for _ in range(2):
+        path = written(tmp_path, name)
+        assert ArchiveSource(path).tags() == ["v1"]
+        assert list(tmp_path.iterdir()) == [path]
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
 
 
 def test_a_folder_is_no_archive(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import pickletools
 import struct
 import tarfile
 import tracemalloc
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrpack.formats.code import Finding, find_code
+from mrpack.formats.code.pickles import _COUNTED, _FIXED, _LINES
 from mrpack.formats.dduf import parse_dduf
 from mrpack.readable import ReadableFile
 from tests.fakes.raw_dduf import archive, entries, index
@@ -133,6 +135,20 @@ def test_a_pickle_is_found_under_any_name(name, content):
 @pytest.mark.parametrize("content", [name for name in PICKLES if name != "huge claimed string"])
 def test_pickles_of_all_kinds_are_found(content):
     assert findings("weights.bin", PICKLES[content]) == ["a pickle"]
+
+
+def test_the_opcodes_are_those_of_the_standard_library():
+    lengths = {
+        pickletools.TAKEN_FROM_ARGUMENT1: 1,
+        pickletools.TAKEN_FROM_ARGUMENT4: 4,
+        pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+        pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+    }
+    sizes = {ord(opcode.code): opcode.arg.n if opcode.arg else 0 for opcode in pickletools.opcodes}
+    assert {opcode: size for opcode, size in sizes.items() if size >= 0} == _FIXED
+    assert {opcode: lengths[size] for opcode, size in sizes.items() if size in lengths} == _COUNTED
+    lines = {opcode for opcode, size in sizes.items() if size == pickletools.UP_TO_NEWLINE}
+    assert lines == _LINES.keys()
 
 
 CONTENTS = {

@@ -57,9 +57,16 @@ def test_files_of_archives_are_in_the_bundle(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in bundle.paths(LayerRole.WEIGHTS)] == [b"weights"]
     again = store.bundle(manifest)
     assert [file.path for file in again.artifact.files] == [file.path for file in bundle.artifact.files]
-    listing = next((tmp_path / "unpacked").glob("*/files.json"))
-    listing.write_text("{")
-    assert store.bundle(manifest).artifact.files == bundle.artifact.files
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "", "[]", '{"files":null}', '{"files":[1]}', '{"files":[{"path":"m"}]}', "\0" * 99]
+)
+def test_a_torn_list_of_what_was_unpacked_is_made_anew(tmp_path: Path, content: str) -> None:
+    store, manifest = store_model(tmp_path, ("weight.v1.tar", tar({"model.safetensors": b"weights"})))
+    bundle = store.bundle(manifest)
+    next((tmp_path / "unpacked").glob("*/files.json")).write_text(content)
+    assert store.bundle(manifest).artifact.files == bundle.artifact.files != ()
 
 
 def test_gc_removes_what_was_unpacked_for_nobody(tmp_path: Path) -> None:

@@ -109,9 +109,9 @@ def parse_setting(text: str) -> Overrides:
         raise UsageError(error.message, hint=error.hint) from error
 
 
-def _did_you_mean(key: object) -> str | None:
+def _did_you_mean(key: object) -> str:
     nearest = nearest_key(str(key)[:80])
-    return f"did you mean {nearest}?" if nearest else None
+    return f"did you mean {nearest}?" if nearest else "`mrpack configure keys` lists them"
 
 
 def _as_object(key: str) -> str | None:
