@@ -11,6 +11,8 @@ import asyncio
 import json
 import sys
 
+from fast_loop import run
+
 
 class End(asyncio.Protocol):
     """One end of a pair; what arrives leaves at the other, which holds it back while it cannot."""
@@ -65,10 +67,4 @@ async def main(path):
 
 
 if __name__ == "__main__":
-    try:
-        import uvloop
-    except ImportError:
-        run = asyncio.run
-    else:
-        run = uvloop.run
     run(main(sys.argv[1]))

@@ -12,6 +12,8 @@ import asyncio
 import json
 import sys
 
+from fast_loop import run
+
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -104,10 +106,4 @@ async def main(path):
 
 
 if __name__ == "__main__":
-    try:
-        import uvloop
-    except ImportError:
-        run = asyncio.run
-    else:
-        run = uvloop.run
     run(main(sys.argv[1]))

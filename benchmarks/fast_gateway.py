@@ -1,6 +1,6 @@
 """The gateway over one model and benchmarks/fast_engine.py; prints its port and the engine's socket.
 
-python benchmarks/fast_gateway.py FOLDER
+python benchmarks/fast_gateway.py FOLDER [CERTIFICATE KEY]
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.confinement import Sandbox
-from mrpack_runtime.engine import Installation, Launch, ModelBundle, Operation, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
+from mrpack_runtime.engine import Installation, Launch, ModelBundle, Operation
 from mrpack_runtime.gateway.app import run_loop, serve
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
+from mrpack_runtime.gateway.tls import server_context
 from mrpack_runtime.host import probe_host
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
@@ -76,7 +78,7 @@ class FastEngine:
         )
 
 
-async def main(folder):
+async def main(folder, *tls):
     host = probe_host(os.environ)
     engines = {"bench": FastEngine()}
     library = OneModel(folder)
@@ -100,10 +102,11 @@ async def main(folder):
         gateway,
         TcpEndpoint(0),
         preload=(MODEL,),
+        tls=server_context(*tls) if tls else None,
         on_listening=lambda bound: ports.append(bound.port),
         on_loaded=loaded,
     )
 
 
 if __name__ == "__main__":
-    run_loop(main(Path(sys.argv[1])))
+    run_loop(main(*map(Path, sys.argv[1:])))

@@ -11,7 +11,6 @@ the dependency group `benchmark`; without it, it is left out.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import shutil
@@ -27,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+from fast_loop import run
 from http_load import Connect, allow_files, ask, stream, to_port, to_socket
 from measure import machine
 
@@ -231,7 +231,7 @@ def panels(result: dict[str, Any]) -> list[Panel]:
 
 def versions() -> dict[str, str]:
     found = {}
-    for name in ("aiohttp", "uvloop", "starlette", "uvicorn", "httptools", "httpx"):
+    for name in ("uvloop", "starlette", "uvicorn", "httptools", "httpx"):
         with contextlib.suppress(ModuleNotFoundError):
             found[name] = version(name)
     return found
@@ -258,14 +258,6 @@ def main() -> None:
         (options.out / "gateway.json").write_text(json.dumps(written, indent=2) + "\n")
         (options.out / "gateway.md").write_text(text + "\n")
         (options.out / "gateway.svg").write_text(svg("The gateway beside others", panels(result), heading))
-
-
-def run(load: Any) -> dict[str, Any]:
-    if find_spec("uvloop") is not None:
-        import uvloop  # noqa: PLC0415  # optional
-
-        return uvloop.run(load)
-    return asyncio.run(load)
 
 
 if __name__ == "__main__":

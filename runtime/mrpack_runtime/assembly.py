@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mrpack.version import VERSION
 from mrpack.workspace import Workspace
@@ -21,6 +22,7 @@ from mrpack_runtime.scheduling import PoolLimits
 from mrpack_runtime.select import find_engine
 from mrpack_runtime.settings import CommandSettings
 from mrpack_runtime.settings_file import FileSettings
+from mrpack_runtime.soundness import check_files
 from mrpack_runtime.store_library import StoreLibrary
 from mrpack_runtime.store_shelf import StoreShelf
 from mrpack_runtime.workshop import EngineWorkshop
@@ -32,7 +34,7 @@ class GatewayOptions:
 
     `memory_limit`: bytes of the machine's memory for all engines, None for all that it has; GPUs always count
     whole. Without `watch_memory` engines are started whatever they are expected to take. `log_prompts`: and
-    answers, in the gateway's log.
+    answers, in the gateway's log. `verify`: hash a model's files each time before it is loaded.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -43,15 +45,17 @@ class GatewayOptions:
     memory_limit: int | None = None
     watch_memory: bool = True
     log_prompts: bool = False
+    verify: bool = False
 
 
 def build_workshop(workspace: Workspace, host: HostNow, sandbox: Sandbox | None = None) -> EngineWorkshop:
-    """Logs go below the home; `sandbox` wins over the settings."""
+    """`sandbox` wins over the settings."""
     base = run_base()
     sweep_run_folders(base)
-    sweep_logs(workspace.settings.home / "logs")
     settings = workspace.settings
-    return EngineWorkshop(host, base, settings.home / "logs", sandbox or Sandbox(settings.sandbox))
+    logs = settings.working_home / "logs"
+    sweep_logs(logs)
+    return EngineWorkshop(host, base, logs, sandbox or Sandbox(settings.sandbox))
 
 
 def build_resolver(
@@ -90,6 +94,8 @@ def _limits(host: HostFacts, options: GatewayOptions) -> PoolLimits:
 def build_gateway(workspace: Workspace, host: HostNow, options: GatewayOptions) -> Gateway:
     """Needs no running event loop; what it gives belongs to the one that uses it first."""
     workshop = build_workshop(workspace, host, options.tuning.sandbox)
+    if options.verify:
+        workshop = replace(workshop, check=partial(check_files, workspace))
     return Gateway(
         library=StoreLibrary(workspace),
         resolver=build_resolver(workspace, host, options),

@@ -26,7 +26,7 @@ from mrpack.errors import (
     Unsupported,
     UsageError,
 )
-from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 DEFAULT_PORT: Final = 12434
 _CONNECT_TIMEOUT_S: Final = 5.0

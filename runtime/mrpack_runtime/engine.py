@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import Imported
+from mrpack_runtime.endpoint import Endpoint
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.memory import Memory
 from mrpack_runtime.symptoms import Symptom
@@ -67,24 +68,6 @@ class EngineSettings:
         """The same for settings that ask for the same process."""
         content = [self.context_size, self.threads, self.parallel, sorted(self.own.items())]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True, slots=True)
-class UnixEndpoint:
-    """A socket in a folder that only we can enter."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TcpEndpoint:
-    """A port on loopback."""
-
-    port: int
-    host: str = "127.0.0.1"
-
-
-Endpoint = UnixEndpoint | TcpEndpoint
 
 
 class Network(StrEnum):

@@ -8,14 +8,9 @@ from functools import lru_cache
 from typing import Final
 
 from mrpack.errors import EngineFailed
+from mrpack_runtime.framing import HEAD_LIMIT, ChunkReader, Fields, Malformed, framing_of, parse_fields
 
-HEAD_LIMIT: Final = 64 * 1024
-_LINE_LIMIT: Final = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
-# RFC 9112, 7.1; 15 digits stay below 2**63.
-_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
-_UNCLEAR: Final = "the engine sent an answer of unclear length"
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -33,10 +28,10 @@ class EarlyEnd(BrokenAnswer):
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """`fields` with names in lower case, in order. `length` of the body in bytes, None when not announced."""
+    """`length` of the body in bytes, None when not announced."""
 
     status: int
-    fields: tuple[tuple[str, str], ...]
+    fields: Fields
     keep_alive: bool
     length: int | None
     chunked: bool
@@ -49,15 +44,15 @@ class ResponseHead:
 class ResponseReader:
     """One answer to one request, not HEAD. Feed it what arrives; `head` and `done` tell how far it is."""
 
-    __slots__ = ("_buffer", "_in_trailer", "_left", "done", "head")
+    __slots__ = ("_buffer", "_chunks", "_left", "done", "head")
 
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
         self.done = False
         self._buffer = b""
-        # Of the body, or of the current chunk with its line end; None: until the connection closes.
+        self._chunks: ChunkReader | None = None
+        # Of a body that is not chunked; None: until the connection closes.
         self._left: int | None = 0
-        self._in_trailer = False
 
     def feed(self, content: bytes) -> bytes:
         """The bytes of the body that `content` completes, without framing.
@@ -65,27 +60,10 @@ class ResponseReader:
         Raises:
             BrokenAnswer: not HTTP, over the limits, or more than one answer.
         """
-        if self.head is None:
-            content = self._read_head(self._buffer + content)
-            if self.head is None:
-                return b""
-        if self.done:
-            if content:
-                raise BrokenAnswer("the engine sent more than its answer")
-            return b""
-        if self.head.chunked:
-            if self._in_trailer:
-                self._buffer += content
-                self._skip_trailer()
-                return b""
-            return self._read_chunks(content)
-        if self._left is None:
-            return content
-        if len(content) > self._left:
-            raise BrokenAnswer("the engine sent more than it announced")
-        self._left -= len(content)
-        self.done = self._left == 0
-        return content
+        try:
+            return self._feed(content)
+        except Malformed as error:
+            raise BrokenAnswer(f"the engine sent {error}") from error
 
     def end(self) -> None:
         """The connection was closed.
@@ -100,6 +78,29 @@ class ResponseReader:
                 "the engine closed the connection "
                 + ("before it answered" if self.head is None else "in the middle of its answer")
             )
+
+    def _feed(self, content: bytes) -> bytes:
+        if self.head is None:
+            content = self._read_head(self._buffer + content)
+            if self.head is None:
+                return b""
+        if self.done:
+            if content:
+                raise Malformed("more than its answer")
+            return b""
+        if self._chunks is not None:
+            body = self._chunks.feed(content)
+            self.done = self._chunks.done
+            if self._chunks.rest:
+                raise Malformed("more than its answer")
+            return body
+        if self._left is None:
+            return content
+        if len(content) > self._left:
+            raise Malformed("more than it announced")
+        self._left -= len(content)
+        self.done = self._left == 0
+        return content
 
     def _read_head(self, buffer: bytes) -> bytes:
         while True:
@@ -117,124 +118,30 @@ class ResponseReader:
         self._buffer = b""
         if head.status in _BODILESS:
             self.done = True
-        elif not head.chunked:
+        elif head.chunked:
+            self._chunks = ChunkReader()
+        else:
             self._left = head.length
             self.done = head.length == 0
         return buffer
 
-    def _read_chunks(self, content: bytes) -> bytes:
-        """Joins all chunks at hand, so that many small ones cost one write."""
-        buffer = self._buffer + content if self._buffer else content
-        parts: list[bytes] = []
-        at = self._finish_chunk(buffer, parts)
-        if not self._left:
-            at = self._take_whole_chunks(buffer, at, parts)
-        self._buffer = buffer[at:]
-        if self._in_trailer:
-            self._skip_trailer()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _take_whole_chunks(self, buffer: bytes, at: int, parts: list[bytes]) -> int:
-        """From `at` on, and of the last one what is there. Streams spend most of their time here."""
-        end = len(buffer)
-        while (line_end := buffer.find(b"\r\n", at)) >= 0:
-            size = _parse_chunk_size(buffer[at:line_end])
-            at = line_end + 2
-            stop = at + size
-            if not size:
-                self._in_trailer = True
-                return at
-            if stop + 2 > end:
-                self._left = size + 2
-                return at + self._finish_chunk(buffer[at:], parts)
-            if buffer[stop : stop + 2] != b"\r\n":
-                raise BrokenAnswer("the engine sent a chunk of another length than announced")
-            parts.append(buffer[at:stop])
-            at = stop + 2
-        if end - at > _LINE_LIMIT:
-            raise BrokenAnswer("the engine sent a chunk without a size")
-        return at
-
-    def _finish_chunk(self, buffer: bytes, parts: list[bytes]) -> int:
-        """Takes what is there of a chunk that began before; how many bytes that were."""
-        left = self._left or 0
-        part = buffer[: max(0, left - 2)]
-        if part:
-            parts.append(part)
-            left -= len(part)
-        at = len(part)
-        if 0 < left <= 2 and len(buffer) - at >= 2:  # its line end is never taken in halves
-            if buffer[at : at + 2] != b"\r\n":
-                raise BrokenAnswer("the engine sent a chunk of another length than announced")
-            at += 2
-            left = 0
-        self._left = left
-        return at
-
-    def _skip_trailer(self) -> None:
-        while (line_end := self._buffer.find(b"\r\n")) >= 0:
-            line, self._buffer = self._buffer[:line_end], self._buffer[line_end + 2 :]
-            if not line:
-                self.done = True
-                if self._buffer:
-                    raise BrokenAnswer("the engine sent more than its answer")
-                return
-        if len(self._buffer) > HEAD_LIMIT:
-            raise BrokenAnswer("the engine sent an endless trailer")
-
 
 @lru_cache(maxsize=64)
 def _parse_head(content: bytes) -> ResponseHead:
-    """All streams of an engine begin in the same words."""
+    """All streams of an engine begin in the same words. Raises BrokenAnswer, Malformed."""
     first, *lines = content.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(first)
     if status is None:
         raise BrokenAnswer("the engine does not speak HTTP")
-    fields = tuple(_parse_field(line) for line in lines)
-    length: int | None = None
-    codings: list[str] = []
-    connection: list[str] = []
-    for name, value in fields:
-        if name == "content-length":
-            if length not in (None, found := _parse_length(value)):
-                raise BrokenAnswer(_UNCLEAR)
-            length = found
-        elif name == "transfer-encoding":
-            codings += _tokens(value)
-        elif name == "connection":
-            connection += _tokens(value)
-    if codings not in ([], ["chunked"]) or (codings and length is not None):
-        raise BrokenAnswer(_UNCLEAR)
+    fields = parse_fields(lines)
+    framing = framing_of(fields)
     code = int(status[2])
-    has_end = length is not None or bool(codings) or code in _BODILESS
-    stays = "close" not in connection and (status[1] == b"1" or "keep-alive" in connection)
+    has_end = framing.length is not None or framing.chunked or code in _BODILESS
+    stays = "close" not in framing.connection and (status[1] == b"1" or "keep-alive" in framing.connection)
     return ResponseHead(
-        status=code, fields=fields, keep_alive=stays and has_end, length=length, chunked=bool(codings)
+        status=code,
+        fields=fields,
+        keep_alive=stays and has_end,
+        length=framing.length,
+        chunked=framing.chunked,
     )
-
-
-@lru_cache(maxsize=512)
-def _parse_field(line: bytes) -> tuple[str, str]:
-    """An engine sends the same lines again and again."""
-    match = _FIELD.fullmatch(line)
-    if match is None:
-        raise BrokenAnswer("the engine sent a malformed header")
-    return match[1].decode("ascii").lower(), match[2].decode("latin-1")
-
-
-@lru_cache(maxsize=4096)
-def _parse_chunk_size(line: bytes) -> int:
-    match = _CHUNK_SIZE.fullmatch(line) if len(line) < _LINE_LIMIT else None
-    if match is None:
-        raise BrokenAnswer("the engine sent a chunk without a size")
-    return int(match[1], 16)
-
-
-def _tokens(value: str) -> list[str]:
-    return [token.strip().lower() for token in value.split(",") if token.strip()]
-
-
-def _parse_length(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise BrokenAnswer(_UNCLEAR)
-    return int(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +15,9 @@ from mrpack_runtime.engine import ModelBundle
 class LibraryEntry:
     """A model as listed.
 
-    `names` are its public references, the preferred one first; empty for an untagged model. `created`: Unix
-    seconds; `size`: bytes of all its layers.
+    `names` are its public references, the preferred one first; empty for an untagged model. `config` is as
+    the artifact has it, but of its `metadata` nothing except lengths of contexts. `created`: Unix seconds;
+    `size`: bytes of all its layers; `mode`: what the artifact says that it is for; `sees`: it takes pictures.
     """
 
     names: tuple[str, ...]
@@ -24,6 +25,8 @@ class LibraryEntry:
     config: ModelConfig
     created: int = 0
     size: int = 0
+    mode: str | None = None
+    sees: bool = False
 
     @property
     def id(self) -> str:
@@ -45,7 +48,18 @@ class Library(Protocol):
         """
         ...
 
-    def list(self) -> tuple[LibraryEntry, ...]: ...
+    def list(self) -> tuple[LibraryEntry, ...]:
+        """Asked again and again: what was read of a model once is remembered."""
+        ...
+
+    def metadata(self, digest: Digest) -> Mapping[str, str]:
+        """All that the header of a model's format says, as text.
+
+        Raises:
+            NotFound: no local model has that digest.
+            InvalidArtifact, IntegrityError: as reading the artifact fails.
+        """
+        ...
 
     def stamp(self) -> Hashable:
         """A value that differs whenever `find` could answer differently; costs a few system calls at most."""

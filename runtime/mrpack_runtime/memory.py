@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mrpack_runtime.host import HostFacts
+if TYPE_CHECKING:
+    from mrpack_runtime.host import HostFacts
 
 _GIB: Final = 2**30
 _MIB: Final = 2**20

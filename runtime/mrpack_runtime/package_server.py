@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mrpack.errors import Unsupported
+from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import (
     Installation,
     Launch,
@@ -12,7 +13,6 @@ from mrpack_runtime.engine import (
     Needs,
     Network,
     Operation,
-    TcpEndpoint,
     find_installation,
 )
 from mrpack_runtime.host import HostFacts

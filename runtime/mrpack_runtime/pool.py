@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from mrpack.errors import EngineFailed, MrpackError
 from mrpack_runtime.engine import Launch
@@ -61,7 +61,7 @@ class Snapshot:
 
 
 class Lease:
-    """A ready engine, counted as busy until `release`."""
+    """A ready engine, counted as busy until `release`, or to the end of a `with` block."""
 
     __slots__ = ("_life", "_pool", "_released", "quirks", "served_name", "turn", "upstream")
 
@@ -75,6 +75,12 @@ class Lease:
         """The model's name as the engine knows it: that of the tag which was asked for first, or its own."""
         self.turn = life.turn
         """Held during an exchange when `quirks.serial`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     async def blame(self, error: EngineFailed) -> EngineFailed:
         """The reason behind a broken connection: that the engine died, when it did, with its last words."""

@@ -14,7 +14,7 @@ from mrpack.errors import HostRefused, MrpackError
 from mrpack.workspace import Workspace
 from mrpack_runtime.assembly import GatewayOptions, build_gateway
 from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.engine import UnixEndpoint
+from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.gateway.app import serving
 from mrpack_runtime.host import HostNow
 from mrpack_runtime.run_folders import make_run_folder, run_base

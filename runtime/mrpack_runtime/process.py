@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
-from mrpack_runtime.engine import Launch, UnixEndpoint
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import Launch
 from mrpack_runtime.environment import engine_environment
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.readiness import wait_ready

@@ -58,8 +58,9 @@ class Variant:
     """An environment for one accelerator. `package` in `version`, which was tried together.
 
     `index` is a name in `[indexes]` of config.toml, used when it is set; `needs_index`: there is no other
-    source. `torch_backend`: what `uv` calls it, which knows where torch's builds are. `environment`: build
-    flags. `tools`: programs that a build needs. `size`: bytes on disk, about.
+    source. `torch_backend`: what `uv` calls it, which knows where torch's builds are; `plain_torch`: what
+    others find on Linux without the index. `environment`: build flags. `tools`: programs that a build needs.
+    `size`: bytes on disk, about.
     """
 
     accelerator: str
@@ -70,6 +71,7 @@ class Variant:
     index: str = ""
     needs_index: bool = False
     torch_backend: str = ""
+    plain_torch: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
 

@@ -6,17 +6,22 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
-from mrpack.errors import NotFound, Unsupported
+from mrpack.errors import HostRefused, NotFound, Unsupported
+from mrpack.model.config import ModelConfig
+from mrpack.model.overrides import Overrides
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
 from mrpack_runtime.host import HostFacts, HostNow
-from mrpack_runtime.library import Library, PullingLibrary
+from mrpack_runtime.library import Library, LibraryEntry, PullingLibrary
 from mrpack_runtime.memory_needs import estimate
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice, choose_engine
-from mrpack_runtime.settings import CommandSettings, model_settings, own_operation
+from mrpack_runtime.settings import CommandSettings, expected_operation, model_settings, own_operation
 from mrpack_runtime.settings_store import MemorySettings, SettingsStore
 from mrpack_runtime.want import Want
 
@@ -24,6 +29,7 @@ _LOG: Final = logging.getLogger(__name__)
 _CACHE_LIMIT: Final = 1024
 # A tag that moves is followed as soon as this; settings are at once.
 _STAMP_AGE_S: Final = 0.05
+_PULLS_AT_ONCE: Final = 4
 
 
 class EngineMismatch(Unsupported):
@@ -31,6 +37,14 @@ class EngineMismatch(Unsupported):
 
     http_status = 409
     code = "engine_mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The name of an engine, and what a model is for."""
+
+    engine: str
+    operation: Operation
 
 
 class Resolver:
@@ -63,7 +77,11 @@ class Resolver:
         self._stamp: tuple[Hashable, Hashable, HostFacts] | None = None
         self._looked = -math.inf
         self._known: dict[tuple[str, str | None, Operation | None], Want] = {}
-        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._by_labels: dict[tuple[str, str, str], Engine | None] = {}
+        self._expected: dict[ModelConfig, Engine | None] = {}
+        self._pulls: dict[str, asyncio.Future[None]] = {}
+        # Of their own: slow ones must not keep those waiting whose models are here.
+        self._pull_threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "pull")
 
     async def resolve(self, name: str, engine: str | None, operation: Operation | None) -> Want:
         """What serves the model `name`. `engine`: as in the path, None for any; no `operation`: its own.
@@ -106,6 +124,31 @@ class Resolver:
                 raise
             return None
 
+    async def expect(self, entries: Iterable[LibraryEntry]) -> list[Expected | None]:
+        """What would serve each, as far as labels tell; None: nothing here. Lays no model out."""
+        self._look_for_changes()
+        return await asyncio.to_thread(lambda: [self._expect(entry) for entry in entries])
+
+    def _expect(self, entry: LibraryEntry) -> Expected | None:
+        config = entry.config
+        labels = (config.format, config.architecture, config.quantization)
+        if labels not in self._by_labels:
+            self._by_labels[labels] = self._engine_for(*labels)
+        engine = self._by_labels[labels]
+        if engine is None:
+            return None
+        configured = Overrides()
+        with suppress(HostRefused):  # whoever runs it is told
+            configured = self._configured.get(entry.id)
+        return Expected(engine.name, expected_operation(entry.mode, engine, self._command, configured))
+
+    def _engine_for(self, model_format: str, architecture: str, quantization: str) -> Engine | None:
+        config = ModelConfig(format=model_format, architecture=architecture, quantization=quantization)
+        try:
+            return choose_engine(config, self._engines, self._host(), self._default_engine).engine
+        except Unsupported:
+            return None
+
     def _look_for_changes(self) -> None:
         now = time.monotonic()
         configured = self._configured.stamp()
@@ -116,6 +159,7 @@ class Resolver:
         stamp = self._current_stamp()
         if stamp != self._stamp:
             self._known.clear()
+            self._by_labels.clear()
             self._stamp = stamp
 
     def _current_stamp(self) -> tuple[Hashable, Hashable, HostFacts]:
@@ -150,11 +194,12 @@ class Resolver:
         task = self._pulls.get(name)
         if task is None:
             _LOG.info("pulling %s", name)
-            task = self._pulls[name] = asyncio.create_task(asyncio.to_thread(library.pull, name))
+            loop = asyncio.get_running_loop()
+            task = self._pulls[name] = loop.run_in_executor(self._pull_threads, library.pull, name)
             task.add_done_callback(lambda done: self._end_pull(name, done))
         await asyncio.shield(task)
 
-    def _end_pull(self, name: str, task: asyncio.Task[None]) -> None:
+    def _end_pull(self, name: str, task: asyncio.Future[None]) -> None:
         del self._pulls[name]
         error = None if task.cancelled() else task.exception()
         if error is not None:  # those who asked may be gone

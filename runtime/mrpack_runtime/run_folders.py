@@ -1,4 +1,4 @@
-"""Private folders for processes, named after the gateway that made them: those of a killed one are known."""
+"""Private folders for processes, named after our own that made them: those of a killed one are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,18 @@ def make_run_folder(base: Path) -> Path:
         raise from_os_error(error, "make a run folder") from error
 
 
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    """One for as long as the bracket is open; those of the killed are removed first. Raises HostRefused."""
+    base = run_base()
+    sweep_run_folders(base)
+    folder = make_run_folder(base)
+    try:
+        yield folder
+    finally:
+        remove_run_folder(folder)
+
+
 def shared_memory_prefix(run_folder: Path) -> str:
     """With which a process names its shared memory, so that it goes with the folder when it is killed."""
     return f"{run_folder.name}."
@@ -48,7 +61,7 @@ def remove_run_folder(path: Path) -> None:
 
 
 def sweep_run_folders(base: Path) -> None:
-    """Removes those of gateways of ours that were killed."""
+    """Removes those of processes of ours that were killed."""
     try:
         found = [path for path in base.iterdir() if _is_left_over(path)]
     except OSError:

@@ -84,7 +84,24 @@ def own_operation(
     bundle: ModelBundle, engine: Engine, command: CommandSettings, configured: Overrides = _NOTHING
 ) -> Operation:
     """What the model is for, when no request says so: some engines have one operation only."""
-    mode = effective_settings(bundle, command, configured).get("mode")
+    return _operation(effective_settings(bundle, command, configured), engine)
+
+
+def expected_operation(
+    mode: str | None, engine: Engine, command: CommandSettings, configured: Overrides
+) -> Operation:
+    """The same of a model that is not laid out; `mode`: as its artifact says."""
+    carried = Overrides({"mode": mode})
+    layers = [
+        (Origin.ARTIFACT, carried),
+        (Origin.CONFIGURE, configured),
+        (Origin.COMMAND, command.overrides),
+    ]
+    return _operation(merge(layers), engine)
+
+
+def _operation(settings: Effective, engine: Engine) -> Operation:
+    mode = settings.get("mode")
     if mode is None and Operation.COMPLETION not in engine.operations:
         return min(engine.operations)
     return Operation(mode or Operation.COMPLETION)

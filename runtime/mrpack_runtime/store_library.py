@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
 
+from mrpack.content.artifacts import read_small
+from mrpack.digest import Digest
 from mrpack.errors import MrpackError
+from mrpack.model.config import ModelConfig
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.model.overrides import Imported, Origin, read_carried
 from mrpack.model.timestamp import parse_rfc3339
+from mrpack.oci.descriptor import Descriptor
 from mrpack.readable import open_file
 from mrpack.store.bundle import Bundle
 from mrpack.store.names import StoredModel
+from mrpack.store.store import Store
 from mrpack.verbs.transfer import pull
 from mrpack.workspace import Workspace
 from mrpack_runtime.engine import ModelBundle
 from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.sight import sees
+
+# Of keys such as `llama.context_length`.
+_CONTEXT_LENGTH: Final = ".context_length"
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What lists show of an artifact, which never changes."""
+
+    config: ModelConfig
+    size: int
+    mode: str | None
+    sees: bool
 
 
 class StoreLibrary:
@@ -22,6 +44,7 @@ class StoreLibrary:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._facts: Mapping[Digest, _Facts] = {}
 
     def find(self, name: str) -> ModelBundle:
         store = self._workspace.store
@@ -32,25 +55,30 @@ class StoreLibrary:
     def list(self) -> tuple[LibraryEntry, ...]:
         """Models whose artifact cannot be read are left out; `mrpack list` names them."""
         store = self._workspace.store
-        names: dict[str, list[StoredModel]] = {}
+        named: dict[Digest, list[StoredModel]] = {}
         for model in store.models():
-            names.setdefault(str(model.manifest.digest), []).append(model)
-        entries = []
-        for models in names.values():
-            try:
-                artifact = store.artifact(models[0].manifest)
-            except MrpackError:
-                continue
-            entries.append(
-                LibraryEntry(
-                    names=tuple(model.reference.familiar(store.defaults) for model in models),
-                    digest=models[0].manifest.digest,
-                    config=artifact.config,
-                    created=_seconds(artifact.config.created),
-                    size=sum(layer.size for layer in artifact.manifest.layers),
-                )
+            named.setdefault(model.manifest.digest, []).append(model)
+        known, facts = self._facts, {}
+        for digest, models in named.items():
+            with suppress(MrpackError):
+                facts[digest] = known.get(digest) or _read_facts(store, models[0].manifest)
+        self._facts = facts
+        return tuple(
+            LibraryEntry(
+                names=tuple(model.reference.familiar(store.defaults) for model in named[digest]),
+                digest=digest,
+                config=found.config,
+                created=_seconds(found.config.created),
+                size=found.size,
+                mode=found.mode,
+                sees=found.sees,
             )
-        return tuple(entries)
+            for digest, found in facts.items()
+        )
+
+    def metadata(self, digest: Digest) -> Mapping[str, str]:
+        store = self._workspace.store
+        return store.artifact(store.find(str(digest)).manifest).config.metadata
 
     def stamp(self) -> Hashable:
         try:
@@ -61,6 +89,27 @@ class StoreLibrary:
 
     def pull(self, name: str) -> None:
         pull(self._workspace, name)
+
+
+def _read_facts(store: Store, manifest: Descriptor) -> _Facts:
+    artifact = store.artifact(manifest)
+    config = artifact.config
+    lengths = {name: value for name, value in config.metadata.items() if name.endswith(_CONTEXT_LENGTH)}
+
+    def read(file: ArtifactFile, limit: int) -> bytes:
+        return read_small(store.layout, file.descriptor, limit)
+
+    mode, vision = None, False
+    with suppress(MrpackError):  # whoever runs it is told
+        carried = read_carried(artifact.files, None, read, {Origin.ARTIFACT}).of(Origin.ARTIFACT)
+        mode = carried.values.get("mode")
+        vision = sees(artifact, read)
+    return _Facts(
+        config=replace(config, metadata=lengths),
+        size=sum(layer.size for layer in artifact.manifest.layers),
+        mode=mode,
+        sees=vision,
+    )
 
 
 def _model_bundle(name: str, model: StoredModel, bundle: Bundle) -> ModelBundle:

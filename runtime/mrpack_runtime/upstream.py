@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-from mrpack_runtime.engine import Endpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, UnixEndpoint
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead, ResponseReader
 
 # The engine has to wait when this much of its answer was not fetched yet: bounds memory per slow client.
 _HIGH_WATER: Final = 256 * 1024
 _CONNECT_TIMEOUT_S: Final = 10.0
+# llama.cpp lets five wait at its socket.
+_FULL_PAUSE_S: Final = 0.005
 # cpp-httplib closes idle connections after 5 s: do not write into one that is about to go.
 _IDLE_LIMIT_S: Final = 3.0
 _JOIN_LIMIT: Final = 16 * 1024
@@ -224,16 +226,23 @@ class Upstream:
         return None
 
     async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                while True:
+                    try:
+                        return await self._open()
+                    except BlockingIOError:  # uvloop's, when the engine's line of new connections is full
+                        await asyncio.sleep(_FULL_PAUSE_S)
+        except (OSError, TimeoutError) as error:
+            raise EarlyEnd(f"the engine cannot be reached: {str(error) or 'time-out'}") from error
+
+    async def _open(self) -> Connection:
         def factory() -> Connection:
             return Connection(self._loop)
 
         endpoint = self._endpoint
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                if isinstance(endpoint, UnixEndpoint):
-                    _, connection = await self._loop.create_unix_connection(factory, str(endpoint.path))
-                else:
-                    _, connection = await self._loop.create_connection(factory, endpoint.host, endpoint.port)
-        except (OSError, TimeoutError) as error:
-            raise EarlyEnd(f"the engine cannot be reached: {str(error) or 'time-out'}") from error
+        if isinstance(endpoint, UnixEndpoint):
+            _, connection = await self._loop.create_unix_connection(factory, str(endpoint.path))
+        else:
+            _, connection = await self._loop.create_connection(factory, endpoint.host, endpoint.port)
         return connection

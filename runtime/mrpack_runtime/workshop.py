@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mrpack.errors import MrpackError, from_os_error
 from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
-from mrpack_runtime.engine import Launch, LaunchRequest
+from mrpack_runtime.engine import Launch, LaunchRequest, ModelBundle
 from mrpack_runtime.engine_logs import LogName
 from mrpack_runtime.host import HostNow
 from mrpack_runtime.process import EngineProcess, free_port
@@ -21,7 +21,8 @@ class EngineWorkshop:
     """`run_base` holds the run folders: its path must be short, since sockets lie in them.
 
     Logs go to `log_folder`, one file (and its predecessor) for each model and engine. `kernel` is asked what
-    it can hold engines to, when one is confined.
+    it can hold engines to, when one is confined. `check` looks at a model's files before an engine may; it
+    raises when they are not to be opened.
     """
 
     host: HostNow
@@ -29,9 +30,12 @@ class EngineWorkshop:
     log_folder: Path
     sandbox: Sandbox = Sandbox.AUTO
     kernel: Callable[[], Kernel] = probe_kernel
+    check: Callable[[ModelBundle], None] | None = None
     _folders: dict[EngineProcess, Path] = field(default_factory=dict)
 
     def make(self, want: Want) -> EngineProcess:
+        if self.check is not None:
+            self.check(want.bundle)
         folder = self._make_folder()
         try:
             launch = self._launch(want, folder)

@@ -121,7 +121,7 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
         case "/v1/images/generations":
             return {"created": 0, "data": [{"b64_json": PIXEL} for _ in range(int(body.get("n") or 1))]}
         case "/apply-template":
-            return {"prompt": "".join(f"<{m['role']}>{m['content']}" for m in body["messages"])}
+            return {"prompt": "".join(f"<{m['role']}>{m.get('content')}" for m in body["messages"])}
         case "/tokenize":  # a token a letter
             tokens: list[Any] = [ord(letter) for letter in body["content"]]
             if body.get("with_pieces"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,15 @@ class FolderLibrary:
                 config=ModelConfig(format=models[aliases[0]]["format"], parameters="1K", size="9B"),
                 created=1700000000,
                 size=9,
+                mode=self._mode(digest),
+                sees=(self.root / Digest.parse(digest).hex / "mmproj.gguf").exists(),
             )
             for digest, aliases in names.items()
         )
+
+    def metadata(self, digest: Digest) -> Mapping[str, str]:
+        self.find(str(digest))
+        return {"general.name": "fake"}
 
     def stamp(self) -> Hashable:
         try:
@@ -79,6 +85,10 @@ class FolderLibrary:
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _mode(self, digest: str) -> str | None:
+        file = self.root / Digest.parse(digest).hex / "mrpack.json"
+        return json.loads(file.read_text()).get("mode") if file.exists() else None
 
     @property
     def _file(self) -> Path:

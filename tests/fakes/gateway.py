@@ -15,8 +15,10 @@ from ssl import SSLContext
 from typing import Any
 
 from mrpack.model.overrides import parse_overrides
-from mrpack_runtime.engine import Endpoint, Engine, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.engine import Engine
 from mrpack_runtime.gateway.app import serving
+from mrpack_runtime.gateway.bodies import BodyRoom
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.guard import Policy
@@ -216,6 +218,7 @@ async def gateway(
     deadlines: Deadlines | None = None,
     tls: SSLContext | None = None,
     log_prompts: bool = False,
+    body_room: int | None = None,
 ) -> AsyncIterator[Running]:
     """Each name of `models` is a model of its own; `settings` is a document of overrides."""
     engine = engine or FakeEngine()
@@ -246,6 +249,7 @@ async def gateway(
         configured=configured,
         shelf=FolderShelf(library),
         log_prompts=log_prompts,
+        body_room=BodyRoom() if body_room is None else BodyRoom(body_room),
     )
     async with serving(parts, endpoint or TcpEndpoint(0), drain_s=drain_s, tls=tls) as bound:
         yield Running(Client(bound), pool, library, engine, folder, configured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -14,8 +15,9 @@ Script = Callable[[socket.socket], None]
 class RawServer:
     """Reads a request's head, runs the script on the connection, closes it. One thread a connection."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
+        self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.heads: list[bytes] = []
@@ -34,7 +36,12 @@ class RawServer:
             worker.join()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as closing, contextlib.suppress(OSError):
+            closing.enter_context(connection)
+            # Who hangs up on unread bytes takes back what he has not sent yet.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                connection = closing.enter_context(self._tls.wrap_socket(connection, server_side=True))
             head = b""
             while b"\r\n\r\n" not in head and not self.closing.is_set():
                 block = connection.recv(65_536)

@@ -62,6 +62,7 @@ class Hanging:
 
     mark: Path
     name: str = "hanging"
+    knows_torch: bool = False
 
     def make(self, environment: Path) -> tuple[str, ...]:
         (environment / "half").write_text("done")

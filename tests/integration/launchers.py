@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from mrpack.digest import Digest
 from mrpack.errors import EngineFailed, MrpackError
 from mrpack.formats.gguf import survey
 from mrpack_runtime.confinement import Sandbox, confine, probe_kernel
-from mrpack_runtime.engine import EngineSettings, LaunchRequest, ModelBundle, UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, LaunchRequest, ModelBundle
 from mrpack_runtime.engines import engines, llamacpp
 from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from mrpack_runtime.quirks import QUIRKS
 from mrpack_runtime.select import choose_engine
+from mrpack_runtime.upstream import Upstream
 from tests.demands import demand
 from tests.fakes.llama_cpp_python import ensure_environment, programs
 
 CHAT = "/v1/chat/completions"
+_ANSWER_LIMIT = 1 << 24
 HELLO = {"messages": [{"role": "user", "content": "Who are you?"}]}
 NAME = "localhost/tiny:latest"
 
@@ -51,9 +52,9 @@ class Answer:
 class Client:
     """Drives a process as the gateway does, quirks included."""
 
-    def __init__(self, process: EngineProcess, session: aiohttp.ClientSession) -> None:
+    def __init__(self, process: EngineProcess, upstream: Upstream) -> None:
         self.process = process
-        self._session = session
+        self._upstream = upstream
         name = process.launch.quirks
         self._quirks = QUIRKS[name]() if name else None
 
@@ -63,24 +64,27 @@ class Client:
             exchange = self._quirks.begin(path, body) if self._quirks else None
         except MrpackError as error:
             return Answer(error.http_status, {"error": {"message": str(error)}})
-        async with self._session.post(
-            f"http://engine{path}", json=exchange.body if exchange else body
-        ) as response:
-            if response.content_type != "text/event-stream":
-                status, answer = response.status, await response.json()
-                if exchange:
-                    status, answer = exchange.answer(status, answer)
-                if status >= 400:
-                    status, answer["error"] = llamacpp.ENGINE.explained(status, answer["error"])
-                return Answer(status, answer)
-            events: list[Any] = []
-            async for line in response.content:
-                if line.startswith(b"data: [DONE]"):
-                    events.append("[DONE]")
-                elif line.startswith(b"data: "):
-                    event = json.loads(line[6:])
-                    events += exchange.chunk(event) if exchange else (event,)
-            return Answer(response.status, None, tuple(events))
+        response = await self._upstream.post(path, json.dumps(exchange.body if exchange else body).encode())
+        try:
+            content = await response.read_all(_ANSWER_LIMIT)
+        finally:
+            self._upstream.finish(response)
+        status = response.head.status
+        if not response.head.get("content-type").startswith("text/event-stream"):
+            answer = json.loads(content)
+            if exchange:
+                status, answer = exchange.answer(status, answer)
+            if status >= 400:
+                status, answer["error"] = llamacpp.ENGINE.explained(status, answer["error"])
+            return Answer(status, answer)
+        events: list[Any] = []
+        for line in content.splitlines():
+            if line.startswith(b"data: [DONE]"):
+                events.append("[DONE]")
+            elif line.startswith(b"data: "):
+                event = json.loads(line[6:])
+                events += exchange.chunk(event) if exchange else (event,)
+        return Answer(status, None, tuple(events))
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,12 @@ class Setup:
         self, bundle: ModelBundle, settings: EngineSettings | None = None
     ) -> AsyncIterator[Client]:
         process = self.process(bundle, settings)
-        endpoint = process.launch.endpoint
-        assert isinstance(endpoint, UnixEndpoint)
-        connector = aiohttp.UnixConnector(str(endpoint.path), force_close=True)
+        upstream = Upstream(process.launch.endpoint)
         try:
             await ready(process)
-            async with aiohttp.ClientSession(connector=connector) as session:
-                yield Client(process, session)
+            yield Client(process, upstream)
         finally:
+            upstream.close()
             await process.stop()
         assert process.state is EngineState.STOPPED
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.fakes.made_by_engines import models_made_by
 from tests.integration.conftest import Registry
 from tests.integration.engines import link_engines, made_engines
 from tests.integration.travel import sent
-from tests.program import Mrpack
+from tests.program import Done, Mrpack
 
 pytestmark = [
     pytest.mark.engine,
@@ -30,6 +30,10 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="serving"),
 ]
 
+PAINT = (
+    *("a fox", "--set", "diffusers.num_inference_steps=2", "--size", "32x32"),
+    *("--sandbox", "off", "--output"),
+)
 INDEX = "model_index.json"
 TEXT, UNET = "text_encoder/config.json", "unet/config.json"
 
@@ -156,46 +160,51 @@ def diffusers(mrpack: Mrpack, home: Path) -> Mrpack:
     return mrpack
 
 
+@pytest.fixture
+def served(
+    diffusers: Mrpack, anonymous_registry: Registry, source: Path, tmp_path: Path, canary: Path
+) -> Callable[..., Done]:
+    """Lays what is evil into the pipeline, sends it, and starts a command with its name."""
+
+    def run(evil: Evil, command: str, *options: str | Path, fails: int = 0) -> Done:
+        evil.lay(source, canary)
+        name = sent(anonymous_registry, diffusers, tmp_path, "--diffusers", source, "--allow-code")
+        done = diffusers(command, name, *options, fails=fails)
+        assert not fails or evil.says in done.last_line
+        assert not canary.exists()
+        return done
+
+    return run
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_no_engine_is_started_for_a_pipeline_that_asks_for_code(
-    diffusers: Mrpack, anonymous_registry: Registry, source: Path, tmp_path: Path, canary: Path, kind: str
+    served: Callable[..., Done], kind: str
 ) -> None:
-    REFUSED[kind].lay(source, canary)
-    name = sent(anonymous_registry, diffusers, tmp_path, "--diffusers", source, "--allow-code")
-    done = diffusers("serve", name, "--dry-run", fails=8)
-    assert REFUSED[kind].says in done.last_line
-    assert not canary.exists()
+    served(REFUSED[kind], "serve", "--dry-run", fails=8)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", FAILING)
 def test_the_real_diffusers_says_in_one_line_what_it_does_not_load(
-    diffusers: Mrpack, anonymous_registry: Registry, source: Path, tmp_path: Path, canary: Path, kind: str
+    served: Callable[..., Done], tmp_path: Path, kind: str
 ) -> None:
-    FAILING[kind].lay(source, canary)
-    name = sent(anonymous_registry, diffusers, tmp_path, "--diffusers", source, "--allow-code")
-    done = diffusers(*("run", name, "a fox", "--output", tmp_path / "fox.png", "--sandbox", "off"), fails=9)
-    assert FAILING[kind].says in done.last_line
-    assert not canary.exists()
+    served(FAILING[kind], "run", *PAINT, tmp_path / "fox.png", fails=9)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", HARMLESS)
 def test_the_real_diffusers_runs_none_of_what_nobody_asks_for(
-    diffusers: Mrpack, anonymous_registry: Registry, source: Path, tmp_path: Path, canary: Path, kind: str
+    served: Callable[..., Done], source: Path, tmp_path: Path, canary: Path, kind: str
 ) -> None:
     if kind == "what lies about":
         for name, make in LYING_ABOUT.items():
             (source / name).write_bytes(make(canary))
-    HARMLESS[kind].lay(source, canary)
-    name = sent(anonymous_registry, diffusers, tmp_path, "--diffusers", source, "--allow-code")
-    own = ("--set", "diffusers.num_inference_steps=2", "--size", "32x32", "--sandbox", "off")
-    diffusers("run", name, "a fox", "--output", tmp_path / "fox.png", *own)
+    served(HARMLESS[kind], "run", *PAINT, tmp_path / "fox.png")
     with Image.open(tmp_path / "fox.png") as image:
         assert image.size == (32, 32)
-    assert not canary.exists()
 
 
 def test_what_lies_outside_is_not_packed(mrpack: Mrpack, source: Path, tmp_path: Path, canary: Path) -> None:

@@ -14,7 +14,7 @@ import ollama
 import openai
 import pytest
 
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engines import engines
 from tests.demands import demand
 from tests.fakes.gateway import HOST, Running, gateway
@@ -141,6 +141,8 @@ def test_tokens_and_metrics_of_llama_cpp(short_folder: Path) -> None:
             assert "Who are you?" in again.json["prompt"]
             chat = (await g.client.post("/v1/tokenize", {"model": "tiny", "messages": QUESTION})).json
             assert chat["count"] > 0
+            shown = (await g.client.post("/v1/apply-template", {"model": "tiny", "messages": QUESTION})).json
+            assert QUESTION[0]["content"] in shown["prompt"]
             numbers = (await g.client.get("/metrics")).body.decode()
             assert (
                 f'mrpack_engines{{model="{NAME}",engine="llama.cpp",mode="completion",phase="ready"}} 1'

@@ -198,7 +198,8 @@ def test_an_edit_repaints_what_the_mask_shows(studio: Studio) -> None:
     mask = Image.new("L", (32, 32), 0)
     mask.paste(255, (0, 0, 32, 16))
     with studio.client() as client:
-        files = {"image": ("a.png", png(image)), "prompt": "a dog", "extra_body": {"seed": 2, "strength": 1}}
+        extra = {"seed": 2, "strength": 1, "keep_alive": 600}
+        files = {"image": ("a.png", png(image)), "prompt": "a dog", "extra_body": extra}
         edited = client.images.edit(model="folder", **files)  # type: ignore[arg-type]
         masked = client.images.edit(model="folder", mask=("m.png", png(mask)), **files)  # type: ignore[arg-type]
     for result in (edited, masked):

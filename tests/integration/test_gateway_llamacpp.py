@@ -12,7 +12,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engines import engines
 from mrpack_runtime.upstream import Upstream
 from tests.demands import demand

@@ -22,6 +22,8 @@ from mrpack.model.overrides.document import parse_setting
 from mrpack.model.overrides.table import BY_KEY
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS, checked
+from mrpack_runtime.protocols.dmr import parse_settings
+from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.tiny_gguf import (
     ADAPTED_ANSWER,
     ANSWER,
@@ -33,6 +35,11 @@ from tests.fakes.tiny_gguf import (
 from tests.integration.launchers import CHAT, HELLO, LAUNCHERS, Setup, bundle, make_setup
 
 pytestmark = pytest.mark.engine
+# Flags that Docker Model Runner's clients send for what every engine has.
+SHARED = {
+    *("--ctx-size", "--max-model-len", "--temp", "--temperature", "--top-k", "--top-p", "--min-p"),
+    *("--repeat-penalty", "--seed"),
+}
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -358,3 +365,9 @@ def test_no_word_of_the_engine_is_a_setting_unless_it_is_in_the_table(setup, mar
             checked({key: "1"})
         with pytest.raises(UsageError):
             parse_setting(f"llamacpp.{key}=1")
+    for word in words:
+        flag = f"--{word.replace('_', '-')}"
+        is_setting = word.replace("-", "_") in BY_NAME or flag in SHARED
+        for spelling in (f"-{word}", *(() if is_setting else (flag, f"{flag}=1"))):
+            with pytest.raises(RequestRefused, match="is not a setting"):
+                parse_settings({"model": "m", "runtime-flags": [spelling, "1"]}, "llamacpp")

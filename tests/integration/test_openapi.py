@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from tests.demands import demand
+from tests.effort import EFFORT
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway
 
-EXAMPLES = 6
-SEED = 20261123
+EXAMPLES = 6 * EFFORT
+SEED = os.environ.get("MRPACK_TEST_SEED", "20261123")
 # What a model is called that is there. Others would all be answered with 404, whatever else they say.
 MODEL = "fake"
-# What is below /v1, too; what makes and removes models; a log that goes on; forms, whose names have limits.
+# What is below /v1, too; what makes and removes models; a log that goes on; forms, whose names have limits;
+# what is refused to those who have something to cancel.
 LEFT_OUT = (
-    r"^/engines/(v1|\{engine\})/(?!v1/models|_configure)|^/engines/(responses|rerank|score|tokenize|detokenize)"
-    r"|^/(responses|rerank|score|tokenize|detokenize)|^/models/(purge|load|create)|^/models/\{model\}(/tag)?$"
-    r"|^/api/(pull|copy|delete)|^/logs|/images/edits$"
+    r"^/engines/(v1|\{engine\})/(?!v1/models|_configure)|^/engines/(responses|rerank|score|tokenize|detokenize|apply-template)"
+    r"|^/(responses|rerank|score|tokenize|detokenize|apply-template)|^/models/(purge|load|create|prune)|^/models/\{model\}(/tag)?$"
+    r"|^/api/(pull|copy|delete|blobs)|^/logs|/images/edits$|/cancel$"
 )
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
@@ -67,7 +70,7 @@ def test_the_gateway_does_what_its_description_says(short_folder: Path, tmp_path
             options = [
                 *("--config-file", "schemathesis.toml", "--no-color", "run", "openapi.json"),
                 *("--url", f"http://127.0.0.1:{g.client.endpoint.port}", "--checks", CHECKS),
-                *("--max-examples", str(EXAMPLES), "--seed", str(SEED), "--phases", "coverage,fuzzing"),
+                *("--max-examples", str(EXAMPLES), "--seed", SEED, "--phases", "coverage,fuzzing"),
                 *("--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off"),
                 *("--exclude-path-regex", LEFT_OUT, "--output-sanitize", "false"),
             ]

@@ -30,6 +30,8 @@ from mrpack_runtime.engines.vllm import ENGINE
 from mrpack_runtime.engines.vllm.settings import NAMES
 from mrpack_runtime.host import Gpu, HostFacts
 from mrpack_runtime.process import free_port
+from mrpack_runtime.protocols.dmr import parse_settings
+from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.made_by_engines import models_made_by
 from tests.fakes.tiny_safetensors import ANSWER, opened
 from tests.integration import engines as real
@@ -136,6 +138,9 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
             "/engines/vllm/v1/completions", {"model": name, "prompt": "Once", "max_tokens": 3}
         )
         assert text["choices"][0]["text"] == " Hello from a"
+        _, shown = served.post("/v1/apply-template", {"model": name, "keep_alive": "1h", **CHAT})
+        assert "Who are you?" in shown["prompt"]
+        assert served.ps()[0]["keep_alive"] == "3600s"
 
         stopped = {"model": name, "stop": [*NEVER[1:], ANSWER[5:]], **CHAT}
         _, chat = served.post("/v1/chat/completions", stopped)
@@ -353,3 +358,7 @@ def test_no_other_flag_of_vllm_is_a_setting(known_flags: frozenset[str]) -> None
     for name in sorted(refused):
         with pytest.raises(InvalidArtifact, match="no such setting"):
             parse_overrides({"vllm": {name: 1}})
+        if name != "seed":  # of sampling
+            flags = [f"--{name.replace('_', '-')}", "1"]
+            with pytest.raises(RequestRefused, match="is not a setting"):
+                parse_settings({"model": "m", "runtime-flags": flags}, "vllm")

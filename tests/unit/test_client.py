@@ -26,7 +26,7 @@ from mrpack.errors import (
     UsageError,
 )
 from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
-from mrpack_runtime.engine import TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import chat_body, gateway, until

@@ -33,6 +33,7 @@ ASKED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/score", {"text_1": "one", "text_2": "two"}),
     ("POST", "/v1/tokenize", {"prompt": "one"}),
     ("POST", "/v1/detokenize", {"tokens": [65]}),
+    ("POST", "/v1/apply-template", {"messages": HI}),
     ("POST", "/api/chat", {"messages": HI, "stream": False, **FAKE}),
     ("POST", "/api/generate", {"prompt": "hi", "stream": False, **FAKE}),
     ("POST", "/api/embed", {"input": "one"}),

@@ -15,15 +15,8 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import SETTINGS
-from mrpack_runtime.engine import (
-    EngineSettings,
-    Installation,
-    Launch,
-    LaunchRequest,
-    ModelBundle,
-    Operation,
-    UnixEndpoint,
-)
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.diffusers import ENGINE
 from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
 from mrpack_runtime.process import free_port

@@ -45,7 +45,11 @@ MORE = [
         for word in ("embed", "embeddings", "copy", "push", "create", "blobs/sha256:ab")
     ),
     *(("POST", prefix + path) for prefix in PREFIXES for path in ("/rerank", "/score", "/images/edits")),
-    *(("POST", prefix + path) for prefix in PREFIXES for path in ("/tokenize", "/detokenize")),
+    *(
+        ("POST", prefix + path)
+        for prefix in PREFIXES
+        for path in ("/tokenize", "/detokenize", "/apply-template")
+    ),
     ("POST", "/v1/responses/r1/cancel"),
     *(("GET", path) for path in ("/health", "/ready", "/openapi.json")),
 ]

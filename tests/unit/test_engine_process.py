@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from mrpack.errors import EngineFailed, HostRefused
-from mrpack_runtime.engine import EngineSettings, Launch, LaunchRequest, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, Launch, LaunchRequest
 from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from tests.fakes.fake_engine import PROGRAM, FakeEngine, fake_bundle

@@ -11,6 +11,7 @@ import pytest
 from mrpack.digest import Digest
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
+from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -19,7 +20,6 @@ from mrpack_runtime.engine import (
     ModelBundle,
     Operation,
     RenamesSampling,
-    TcpEndpoint,
     caveat,
 )
 from mrpack_runtime.engines import engines, mlx, sglang

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp.web import BaseRequest, Response
 
-from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.connections import Deadlines, GatewayServer, peer_address
+from mrpack_runtime.gateway.exchange import Request, Response
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from tests.demands import demand
 from tests.fakes.gateway import CHAT, Client, chat_body, gateway, read_answer, request_bytes
@@ -72,8 +72,8 @@ def own_address() -> str:
 async def listening(endpoint: Endpoint) -> AsyncIterator[Client]:
     """A server of `LIMIT` connections that says yes to everything."""
 
-    async def answer(_: BaseRequest) -> Response:
-        return Response(text="yes")
+    async def answer(_: Request) -> Response:
+        return Response(body=b"yes")
 
     loop = asyncio.get_running_loop()
     server = GatewayServer(answer, Deadlines(), limit=LIMIT)

@@ -15,7 +15,7 @@ import ollama
 import openai
 import pytest
 
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from tests.fakes.engine import PIXEL, TEXT
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import Running, gateway, read_chunks, read_head, request_bytes, until
@@ -167,9 +167,10 @@ def test_openai_client_pages_through_what_was_asked(short_folder):
             response = await client.responses.create(model="fake", input=asked)
             pages = client.responses.input_items.list(response.id, order="asc", limit=2)
             assert [item.content async for item in pages] == texts
-            for wrong in ({"limit": 0}, {"after": "nobody"}):
-                with pytest.raises(openai.BadRequestError):
-                    await client.responses.input_items.list(response.id, **wrong)
+            with pytest.raises(openai.BadRequestError):
+                await client.responses.input_items.list(response.id, limit=0)
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.input_items.list(response.id, after="nobody")
 
     asyncio.run(main())
 

@@ -6,16 +6,19 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from mrpack.errors import EngineFailed
+from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.gateway.app import run_loop
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.scheduling import PoolLimits
+from mrpack_runtime.upstream import Upstream
 from tests.fakes.gateway import (
     CHAT,
     Answer,
@@ -98,6 +101,30 @@ def test_a_thousand_streams_at_once_arrive_whole_and_unmixed(short_folder):
                 found = await asyncio.gather(*(stream(number) for number in range(COUNT)))
             assert len(set(found)) == COUNT
             await until(lambda: g.pool.snapshot()[0].busy == 0)
+
+    run_loop(main())
+
+
+def test_more_new_connections_than_an_engine_lets_wait_are_made_one_after_another(short_folder):
+    path = short_folder / "s"
+
+    async def main() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(5)  # as llama.cpp does
+            upstream = Upstream(UnixEndpoint(path))
+            asking = [asyncio.create_task(upstream.get("/")) for _ in range(50)]
+            await asyncio.wait(asking, timeout=0.2)
+            server = await asyncio.start_unix_server(answer, sock=listener)
+            async with asyncio.timeout(STREAMS_S):
+                assert {(await task).head.status for task in asking} == {204}
+            upstream.close()
+            server.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
 
     run_loop(main())
 

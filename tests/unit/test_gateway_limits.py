@@ -8,10 +8,20 @@ import json
 import pytest
 
 from mrpack_runtime.gateway.connections import Deadlines
-from tests.fakes.gateway import CHAT, DEADLINE_S, chat_body, gateway, read_answer, request_bytes, until
+from tests.fakes.gateway import (
+    CHAT,
+    DEADLINE_S,
+    Running,
+    chat_body,
+    gateway,
+    read_answer,
+    request_bytes,
+    until,
+)
 
 JSON = {"Content-Type": "application/json"}
-HASTY = Deadlines(header_s=0.3, body_s=1.0, body_idle_s=0.3, idle_s=0.5, write_s=0.5, patrol_s=0.05)
+ASKED_AHEAD = 1000
+HASTY = Deadlines(header_s=0.3, body_idle_s=0.3, idle_s=0.5, write_s=0.5, patrol_s=0.05)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,30 @@ def test_a_body_that_drips_has_an_end(short_folder):
                     await asyncio.sleep(0.05)
             assert (await answer).status == 408
             writer.close()
+
+    asyncio.run(main())
+
+
+def test_bodies_of_all_clients_together_are_bounded_and_their_room_is_given_back(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, body_room=3_000_000) as g:
+            large = json.dumps(chat_body(padding="x" * 2_000_000)).encode()
+            assert (await g.client.post(CHAT, large)).status == 200
+            _, writer = await g.client.connect()
+            writer.write(request_bytes("POST", CHAT, large[:-1], {**JSON, "Content-Length": str(len(large))}))
+            await writer.drain()
+            await until(lambda: refused(g, large))
+            assert (await g.client.chat()).status == 200
+            writer.transport.abort()
+            await until(lambda: accepted(g, large))
+
+    async def refused(g: Running, body: bytes) -> bool:
+        answer = await g.client.post(CHAT, body)
+        assert answer.status == 200 or answer.headers["retry-after"]
+        return answer.status == 503
+
+    async def accepted(g: Running, body: bytes) -> bool:
+        return (await g.client.post(CHAT, body)).status == 200
 
     asyncio.run(main())
 
@@ -222,7 +256,50 @@ def test_a_client_that_takes_nothing_is_cut_and_its_engine_freed(short_folder):
     asyncio.run(main())
 
 
+def test_who_takes_no_answer_gets_no_further_ones(short_folder, caplog):
+    """Else a few bytes of questions would fill the memory with answers."""
+
+    def answered() -> int:
+        return sum("/openapi.json 200" in record.getMessage() for record in caplog.records)
+
+    async def main() -> None:
+        async with gateway(short_folder) as g:
+            _, writer = await g.client.connect()
+            writer.transport.pause_reading()
+            writer.write(request_bytes("GET", "/openapi.json") * ASKED_AHEAD)
+            before = -1
+            while before < (before := answered()):
+                for _ in range(10):
+                    assert (await g.client.chat()).status == 200
+            writer.transport.abort()
+
+    with caplog.at_level("INFO", "mrpack_runtime.gateway"):
+        asyncio.run(main())
+    assert 0 < answered() < ASKED_AHEAD / 2
+
+
 def test_the_real_deadlines_keep_the_promise_of_fifteen_seconds():
     real = Deadlines()
     assert real.header_s + real.patrol_s <= 15
     assert real.body_idle_s <= 15
+    assert cut_at(real, bytes_a_second=1) < 15
+
+
+def test_an_honest_upload_over_a_slow_line_is_let_through():
+    assert cut_at(Deadlines(), bytes_a_second=125_000 / 2) is None
+    assert cut_at(Deadlines(), bytes_a_second=125_000) is None
+
+
+def cut_at(deadlines: Deadlines, bytes_a_second: float) -> float | None:
+    """When, if ever, a body of 10 MB is given up that comes in ten pieces a second."""
+    seconds = 0.0
+    while (size := int(seconds * bytes_a_second)) < 10_000_000:
+        if (latest := deadlines.of_next_piece(0, seconds, size)) < seconds + 0.1:
+            return latest
+        seconds += 0.1
+    return None
+
+
+def test_a_fast_beginning_buys_no_long_pause():
+    deadlines = Deadlines()
+    assert deadlines.of_next_piece(0, 1, 10_000_000) == 1 + deadlines.body_idle_s

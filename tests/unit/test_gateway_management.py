@@ -49,7 +49,9 @@ def test_models_have_docker_model_runners_shape(short_folder):
             assert model["id"].startswith("sha256:")
             assert (model["tags"], model["config"]["format"]) == ([NAME], "gguf")
             for path in (f"/models/{NAME}", "/models/fake", f"/models/{NAME}/json"):
-                assert (await g.client.get(path)).json == model
+                shown = (await g.client.get(path)).json
+                assert shown["config"].pop("gguf") == {"general.name": "fake"}
+                assert shown == model
             missing = await g.client.get("/models/nope")
             assert (missing.status, missing.json["error"]["code"]) == (404, "model_not_found")
 
@@ -311,6 +313,8 @@ def test_tokens_of_texts_and_chats(short_folder, prefix):
             assert found["count"] == len("<user>hi")
             found = (await ask(f"{prefix}/detokenize", {"model": "fake", "tokens": [104, 105]})).json
             assert found["prompt"] == "hi"
+            found = (await ask(f"{prefix}/apply-template", chat_body())).json
+            assert found == {"model": NAME, "prompt": "<user>hi"}
             assert (await ask(f"{prefix}/tokenize", {"model": "fake"})).status == 400
             assert (await ask(f"{prefix}/detokenize", {"model": "fake", "tokens": ["x"]})).status == 400
 

@@ -14,7 +14,7 @@ import pytest
 
 from mrpack.errors import AccessDenied, MrpackError, UsageError
 from mrpack_runtime.client import GatewayClient, Stranger, Tls
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.tls import server_context
 from tests.fakes.certificates import Authority, make_authority

@@ -47,6 +47,22 @@ def test_the_header_names_what_changes_nothing(short_folder, path, body, named):
     asyncio.run(main())
 
 
+def test_an_engine_that_drops_what_it_does_not_know_overlooks_all_the_rest(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(name="llama.cpp", quirks="llama_cpp_server")) as g:
+            body = chat_body(max_completion_tokens=9, typical_p=0.5, reasoning_effort="low", mirostat=1)
+            answer = await g.client.post(CHAT, body)
+            assert answer.headers.get(HEADER) == "reasoning_effort, typical_p"
+            old = chat_body(functions=[{"name": "f", "parameters": {"type": "object"}}])
+            assert HEADER not in (await g.client.post(CHAT, old)).headers
+            asked = {"model": "fake", "messages": QUESTION, "options": {"repeat_last_n": 3}}
+            assert (await g.client.post("/api/chat", asked)).headers[HEADER] == "repeat_last_n"
+            message = {"model": "fake", "messages": QUESTION, "max_tokens": 9, "stream": True}
+            assert HEADER not in (await g.client.post("/v1/messages", message)).headers
+
+    asyncio.run(main())
+
+
 def test_of_an_engine_that_nobody_knows_nothing_is_said():
     assert find_ignored("other", CHAT, chat_body(store=True)) == ()
     assert find_ignored("diffusers", "/v1/images/generations", {"style": "vivid", "model": "m"}) == ("style",)

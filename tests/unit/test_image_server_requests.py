@@ -137,6 +137,10 @@ def test_fields_of_openai_clients_without_a_meaning_here_do_no_harm() -> None:
     )
 
 
+def test_what_the_gateway_has_read_of_a_form_is_no_unknown_field() -> None:
+    wish(model="x", keep_alive="5m")
+
+
 def test_the_model_bounds_the_number_of_images() -> None:
     with pytest.raises(Refusal, match="at most 2"):
         wish(defaults={"max_images": 2}, n=3)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 
-from mrpack_runtime.engine import UnixEndpoint
+from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.image_server.line import Job, Left, Line, Painted, Preview
 from mrpack_runtime.image_server.refusal import Refusal
 from mrpack_runtime.image_server.service import Service
@@ -114,6 +115,8 @@ def test_a_stream_tells_steps_previews_and_the_image(short_folder: Path) -> None
             assert kinds == ["progress", "partial_image", "progress", "completed"]
             assert base64.b64decode(answer.events[-1]["b64_json"]) == b"1"
             assert answer.events[0]["step"] == 1
+            ImageGenPartialImageEvent.model_validate(answer.events[1], strict=True)
+            ImageGenCompletedEvent.model_validate(answer.events[-1], strict=True)
 
     asyncio.run(main())
 

@@ -12,15 +12,8 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides.table import BY_KEY
-from mrpack_runtime.engine import (
-    EngineSettings,
-    Installation,
-    Launch,
-    LaunchRequest,
-    ModelBundle,
-    Operation,
-    UnixEndpoint,
-)
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp import ENGINE
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS
 from mrpack_runtime.host import HostFacts

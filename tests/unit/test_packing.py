@@ -10,7 +10,7 @@ import pytest
 
 from mrpack.content.memory import MemoryTarget
 from mrpack.digest import Digest
-from mrpack.errors import InvalidArtifact, NotFound, UsageError
+from mrpack.errors import HostRefused, InvalidArtifact, NotFound, UsageError
 from mrpack.model.dialects import read_artifact
 from mrpack.model.dialects.docker import CONFIG_FOLDER, DOCKER
 from mrpack.model.dialects.modelpack import MODELPACK
@@ -64,6 +64,10 @@ def test_links_inside_are_followed_and_links_out_are_refused(tmp_path: Path) -> 
     (folder / "out.json").unlink()
     (folder / "sub" / "round").symlink_to("..")
     with pytest.raises(InvalidArtifact, match="circles"):
+        names(folder)
+    (folder / "sub" / "round").unlink()
+    (folder / "itself").symlink_to("itself")
+    with pytest.raises(HostRefused, match="itself"):
         names(folder)
 
 

@@ -359,3 +359,62 @@ def test_errors_have_anthropics_shape(status, kind):
         "type": "error",
         "error": {"type": kind, "message": "no"},
     }
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"type": "document", "source": {"type": "text", "data": "words"}}, "words"),
+        (
+            {
+                "type": "document",
+                "title": "A letter",
+                "context": "from 1900",
+                "source": {"type": "content", "content": [{"type": "text", "text": "Dear"}]},
+            },
+            "A letter\nfrom 1900\nDear",
+        ),
+        ({"type": "document", "source": {"type": "content", "content": "Dear"}}, "Dear"),
+        (
+            {
+                "type": "search_result",
+                "title": "T",
+                "source": "wiki",
+                "content": [{"type": "text", "text": "found"}],
+            },
+            "T\nwiki\nfound",
+        ),
+    ],
+)
+def test_documents_and_what_a_search_found_are_texts(block, text):
+    assert chat([{"role": "user", "content": [block]}])["messages"] == [{"role": "user", "content": text}]
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
+    (told,) = chat([{"role": "user", "content": [result]}])["messages"]
+    assert told["content"] == text
+
+
+def test_hints_that_change_nothing_are_named_with_their_place():
+    document = {
+        "type": "document",
+        "source": {"type": "text", "data": "x"},
+        "citations": {"enabled": True},
+    }
+    asked = parse_message_request(
+        request(
+            [{"role": "user", "content": [document]}],
+            tools=[{**TOOL, "defer_loading": True}],
+            thinking={"type": "adaptive", "display": "omitted"},
+        )
+    )
+    assert asked.ignored == ("citations", "thinking.display", "tools.defer_loading")
+
+
+def test_parts_of_no_kind_are_no_marks():
+    block = {"type": "text", "text": "x", "content": [7, None]}
+    assert parse_message_request(request([{"role": "user", "content": [block]}])).ignored == ()
+
+
+@pytest.mark.parametrize(("limit", "reason"), [(5, "max_tokens"), (9, "model_context_window_exceeded")])
+def test_an_answer_that_was_cut_before_its_limit_had_no_room(limit, reason):
+    answer = MessageAnswer("m", [], limit).answer(whole("x", reason="length"))
+    assert (answer["usage"]["output_tokens"], answer["stop_reason"]) == (5, reason)

@@ -18,7 +18,6 @@ from mrpack_runtime.protocols.ollama.request import (
     parse_chat,
     parse_embed,
     parse_generate,
-    parse_keep_alive,
 )
 from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, as_sse, call, chunk, pieces, whole, with_calls
@@ -137,7 +136,6 @@ def test_a_prompt_is_a_turn_of_a_chat_or_goes_raw():
         ({"messages": QUESTION, "format": 7}, "format"),
         ({"messages": QUESTION, "think": "much"}, "think"),
         ({"messages": QUESTION, "options": []}, None),
-        ({"messages": QUESTION, "keep_alive": "soon"}, "keep_alive"),
     ],
 )
 def test_a_wrong_field_is_named(body, param):
@@ -147,14 +145,6 @@ def test_a_wrong_field_is_named(body, param):
     with pytest.raises(RequestRefused) as caught:
         parse_chat({"model": "m", **body})
     assert caught.value.param == param
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [(None, None), ("5m", "5m"), (300, "300s"), (1.5, "1s"), (0, "0"), ("0", "0"), (-1, "-1"), ("-1m", "-1")],
-)
-def test_keep_alive_is_a_duration_of_ours(given, found):
-    assert parse_keep_alive(given) == found
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def test_a_sound_store_is_left_alone(store: Store) -> None:
     before = index(store).stat()
     repaired = repair(store)
     assert repaired.is_sound
-    assert index(store).stat() == before
+    after = index(store).stat()  # it was read, which some file systems note
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_damaged_blob_moves_aside_and_comes_back_with_the_next_copy(store: Store) -> None:

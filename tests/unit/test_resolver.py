@@ -16,7 +16,7 @@ from mrpack_runtime.settings import CommandSettings, model_settings, settings_gr
 from mrpack_runtime.want import Want
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
-from tests.fakes.gateway import this_host, until
+from tests.fakes.gateway import DEADLINE_S, this_host, until
 
 GGUF = FakeEngine(name="llama.cpp")
 OTHER = FakeEngine(
@@ -127,13 +127,15 @@ class Pulling(FolderLibrary):
         super().__init__(root)
         object.__setattr__(self, "may_end", threading.Event())
         object.__setattr__(self, "pulls", [])
+        object.__setattr__(self, "adding", threading.Lock())
 
     def pull(self, name: str) -> None:
         self.pulls.append(name)
         self.may_end.wait(30)
         if not name.startswith("localhost/remote"):
             raise RegistryUnavailable(f"no registry has {name}")
-        self.add(name, name.encode())
+        with self.adding:
+            self.add(name, name.encode())
 
 
 def test_a_missing_model_is_pulled_once_for_all_and_to_the_end(tmp_path):
@@ -150,6 +152,22 @@ def test_a_missing_model_is_pulled_once_for_all_and_to_the_end(tmp_path):
         assert library.pulls == [name]
         with pytest.raises(RegistryUnavailable):
             await resolver.resolve("localhost/nope:latest", None, Operation.COMPLETION)
+
+    asyncio.run(main())
+
+
+def test_models_that_are_here_do_not_wait_for_pulls(tmp_path):
+    async def main() -> None:
+        library = Pulling(tmp_path)
+        library.add("localhost/here:latest", b"GGUF")
+        resolver = Resolver(library, ENGINES, this_host, CommandSettings(), pull=True)
+        names = [f"localhost/remote-{number}:latest" for number in range(40)]
+        asked = [asyncio.create_task(resolver.resolve(name, None, Operation.COMPLETION)) for name in names]
+        await until(lambda: len(library.pulls) > 3)
+        async with asyncio.timeout(DEADLINE_S):
+            assert (await resolver.resolve("localhost/here:latest", None, None)).bundle.name
+        library.may_end.set()
+        assert [want.bundle.name for want in await asyncio.gather(*asked)] == names
 
     asyncio.run(main())
 

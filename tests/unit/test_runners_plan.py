@@ -140,6 +140,14 @@ def test_uv_knows_the_builds_of_torch_unless_the_user_named_an_index():
     assert plan("vllm", installer=uv).shown(ENV)[-1].startswith("/bin/uv pip uninstall --python")
 
 
+@pytest.mark.parametrize("engine", ["vllm", "diffusers"])
+def test_what_pip_lacks_for_processors_is_said_before_it_is_fetched(engine):
+    assert "install uv, or set the index 'pytorch-cpu'" in plan(engine).caution
+    assert not plan(engine, indexes={"pytorch-cpu": HIDDEN}).caution
+    assert not plan(engine, installer=Uv(Path("/usr/bin/uv"), Path("/usr/bin/python3"))).caution
+    assert not plan(engine, NVIDIA).caution
+
+
 def test_an_index_with_its_password_goes_into_a_file_and_not_on_a_command_line():
     assert requirements_text(("torch==2.13.0",), HIDDEN) == f"--extra-index-url {HIDDEN}\ntorch==2.13.0\n"
     assert requirements_text(("a", "b")) == "a\nb\n"

@@ -27,6 +27,7 @@ from mrpack_runtime.scheduling import (
     Start,
     Use,
 )
+from tests.effort import EFFORT
 from tests.unit.schedule_driver import BROKEN, A, B, C, D, variant
 
 # By model: its memory in the machine of 10 with a GPU of 6.
@@ -217,11 +218,11 @@ class ScheduleMachine(RuleBasedStateMachine):
 
 
 TestScheduleMachine = ScheduleMachine.TestCase
-TestScheduleMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestScheduleMachine.settings = settings(max_examples=100 * EFFORT, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.slow
 def test_long_histories_keep_the_promises_too():
     run_state_machine_as_test(
-        ScheduleMachine, settings=settings(max_examples=40, stateful_step_count=150, deadline=None)
+        ScheduleMachine, settings=settings(max_examples=40 * EFFORT, stateful_step_count=150, deadline=None)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from mrpack.errors import (
     UsageError,
 )
 from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import encode
 from mrpack.oci.manifest import Manifest
+from mrpack.oci.mediatypes import OCI_MANIFEST
 from mrpack.oci.reference import Reference
-from mrpack.store.durable import LINK_LEAST
+from mrpack.store.durable import LINK_LEAST, sync_folder
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 
@@ -248,6 +251,12 @@ def test_many_writers_of_the_index_lose_no_tag(layout: OciLayout) -> None:
     assert len(layout.tags()) == 16
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_file_system_that_syncs_no_folders_is_taken_as_it_is() -> None:
+    """As some network and shared folders are; fsync(2) answers EINVAL there."""
+    sync_folder(Path("/proc"))
+
+
 def test_a_layout_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "oci-layout").write_text('{"imageLayoutVersion":"9.0.0"}')
     with pytest.raises(InvalidArtifact, match=r"9\.0\.0"):
@@ -343,6 +352,19 @@ def test_a_bundle_holds_the_files_under_their_names(store: Store) -> None:
     assert bundle.main_path.name == "model-00001-of-00002.gguf"
     bundle.main_path.unlink()
     assert store.bundle(manifest).main_path.read_bytes() == b"shard one"
+
+
+@pytest.mark.parametrize("media_type", [{}, {"mediaType": OCI_MANIFEST}])
+def test_a_part_of_an_index_is_found_by_its_digest(layout: OciLayout, media_type: dict[str, str]) -> None:
+    """image-spec lets the media type be absent."""
+    config = describe(b"{}")
+    raw = encode({"schemaVersion": 2, **media_type, "config": config.to_json(), "layers": []})
+    child = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(raw), size=len(raw))
+    layout.push(child, lambda offset: BytesSource(raw[offset:]))
+    assert layout.resolve(str(child.digest)) == child
+    layout.push(config, lambda offset: BytesSource(b"{}"[offset:]))
+    with pytest.raises(NotFound):
+        layout.resolve(str(config.digest))
 
 
 def test_a_store_of_a_newer_version_is_refused(store: Store) -> None:

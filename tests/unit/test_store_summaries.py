@@ -19,16 +19,32 @@ from mrpack.store.summaries import Summary
 
 WEIGHTS = "application/vnd.docker.ai.gguf.v3"
 CONFIG = "application/vnd.docker.ai.model.config.v0.1+json"
-# Lists the store at argv[1] as a program would; prints how many blobs it opened.
+# Lists the store at argv[1] as a program would; prints how many files of each folder it opened, and calls.
 COUNTING = """
-import sys
-opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+import json, sys
+from collections import Counter
 from pathlib import Path
+from mrpack.oci.descriptor import Descriptor
+from mrpack.oci.encoding import decode_object
+from mrpack.oci.reference import Reference
 from mrpack.store.store import Store
-store = Store(Path(sys.argv[1]))
-assert all(isinstance(found, tuple) for found in store.summaries(store.models()).values())
-print(sum("/blobs/" in path for path in opened))
+home = Path(sys.argv[1])
+opened, calls = Counter(), Counter()
+named = {decode_object.__code__: "documents", Descriptor.from_json.__func__.__code__: "descriptors",
+         Reference.parse.__func__.__code__: "references"}
+def note(event, args):
+    if event == "open" and str(args[0]).startswith(str(home)):
+        opened[Path(args[0]).parent.name] += 1
+def count(frame, event, arg):
+    if event == "call" and frame.f_code in named:
+        calls[named[frame.f_code]] += 1
+sys.addaudithook(note)
+sys.setprofile(count)
+store = Store(home)
+found = store.summaries(store.models())
+sys.setprofile(None)
+assert all(isinstance(each, tuple) for each in found.values())
+print(json.dumps([opened, calls]))
 """
 
 
@@ -49,9 +65,15 @@ def listed(store: Store) -> dict[Digest, Summary | MrpackError]:
     return Store(store.home).summaries(store.models())
 
 
-def blobs_opened(store: Store) -> int:
+def counted(store: Store) -> tuple[dict[str, int], dict[str, int]]:
+    """Files opened by the folder they are in, and calls."""
     command = [sys.executable, "-c", COUNTING, str(store.home)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    opened, calls = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return opened, calls
+
+
+def blobs_opened(store: Store) -> int:
+    return counted(store)[0].get("sha256", 0)
 
 
 @pytest.fixture
@@ -73,6 +95,19 @@ def test_models_are_read_once(store: Store) -> None:
     add(store, "d")
     assert blobs_opened(store) == 2
     assert blobs_opened(store) == 0
+
+
+def test_a_list_costs_no_more_than_one_look_at_each_entry(store: Store) -> None:
+    listed(store)
+    few = counted(store)
+    more = 12
+    for number in range(more):
+        add(store, f"m{number}")
+    listed(store)
+    opened, calls = counted(store)
+    assert opened == few[0]  # the version, the layout's, the index, the summaries
+    assert sum(opened.values()) == 4
+    assert calls == {"documents": few[1]["documents"], "descriptors": 3 + more, "references": 3 + more}
 
 
 def test_what_is_kept_is_what_was_read(store: Store) -> None:

@@ -12,12 +12,8 @@ import pytest
 
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
 from mrpack.model.overrides import BY_KEY, SETTINGS
-from mrpack_runtime.engine import (
-    EngineSettings,
-    ModelBundle,
-    Operation,
-    UnixEndpoint,
-)
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.vllm.settings import NAMES
 from mrpack_runtime.host import PythonEnvironment
 from mrpack_runtime.protocols import CHAT

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mrpack.errors import EngineFailed
-from mrpack_runtime.engine import Launch, UnixEndpoint
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import Launch
 from mrpack_runtime.engines.vllm.symptoms import SYMPTOMS
 from mrpack_runtime.host import probe_host
 from mrpack_runtime.process import EngineProcess

@@ -14,16 +14,17 @@ import click
 from mrpack.cli.options import FILE
 from mrpack.errors import NotFound, UsageError, from_os_error
 from mrpack_runtime.client import DEFAULT_PORT, GatewayClient, Tls
-from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 _OPTIONS: Final = (
     click.option(
         "--host",
         default="127.0.0.1",
+        metavar="ADDRESS",
         show_default=True,
         envvar="MRPACK_HOST",
         show_envvar=True,
-        help="The gateway's address; commands that ask one take https://ADDRESS, too.",
+        help="The gateway's; commands that ask one take https://ADDRESS, too.",
     ),
     click.option(
         "--port",

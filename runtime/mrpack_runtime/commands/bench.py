@@ -13,7 +13,8 @@ from typing import Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import FILE
+from mrpack.cli.messages import can_redraw
+from mrpack.cli.options import FILE, local_models
 from mrpack.cli.table import printable, render_table
 from mrpack.errors import EngineFailed, UsageError, from_os_error
 from mrpack_runtime.bench.figures import Figures, Sample
@@ -49,7 +50,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 
 
 @command("bench")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=local_models)
 @click.option(
     "--concurrency",
     type=_Counts(),
@@ -171,7 +172,7 @@ def _counting(invocation: Invocation, what: str, total: int) -> Iterator[Callabl
         yield lambda sample: click.echo(
             json.dumps({"event": "answered", "first_s": sample.first_s, "error": sample.error}), err=True
         )
-    elif how == "auto" and sys.stderr.isatty():
+    elif how == "auto" and can_redraw(sys.stderr):
         from rich.console import Console  # noqa: PLC0415  # 70 ms, only for a terminal
         from rich.progress import Progress  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.options import local_models
 from mrpack.cli.table import printable, render_table
 from mrpack.errors import NotFound, UsageError
 from mrpack.model.overrides import Origin, Overrides, parse_setting
@@ -42,14 +43,15 @@ def configure() -> None:
       mrpack configure smollm2 context_size=4096 sampling.temperature=0.2
       mrpack configure set smollm2 --unset context_size
       mrpack configure show --effective smollm2
+      mrpack configure keys
       mrpack configure reset smollm2
     """
 
 
 @command(_SET)
-@click.argument("model")
+@click.argument("model", shell_complete=local_models)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--unset", multiple=True, metavar="KEY", help="Keep this setting no longer; may be repeated.")
+@click.option("--unset", multiple=True, metavar="KEY", help="Keep this setting no longer; repeatable.")
 def set_settings(
     invocation: Invocation, *, model: str, settings: tuple[str, ...], unset: tuple[str, ...]
 ) -> None:
@@ -81,7 +83,7 @@ def set_settings(
 
 
 @command("show")
-@click.argument("model")
+@click.argument("model", shell_complete=local_models)
 @click.option(
     "--effective", is_flag=True, help="All settings that the model runs with, and where each comes from."
 )
@@ -134,8 +136,33 @@ def list_configured(invocation: Invocation) -> None:
         invocation.say("nothing is set for any model")
 
 
+@command("keys")
+@click.argument("part", required=False)
+def list_keys(invocation: Invocation, *, part: str | None) -> None:
+    """List all settings there are, or those with PART in their key.
+
+    `package --set`, `serve --set` and `run --set` take the same.
+
+    \b
+    Examples:
+      mrpack configure keys
+      mrpack configure keys sampling
+    """
+    from mrpack.model.overrides import SETTINGS  # noqa: PLC0415  # --help needs no table
+
+    found = [setting for setting in SETTINGS if part is None or part in setting.key]
+    rows = [(setting.key, setting.unit, setting.meaning, setting.kind.words) for setting in found]
+    names = ("key", "unit", "meaning", "takes")
+    invocation.result(
+        render_table([name.upper() for name in names], rows),
+        [dict(zip(names, row, strict=True)) for row in rows],
+    )
+    if not found:
+        invocation.say(f"no setting has {part!r} in its key: `mrpack configure keys` shows all")
+
+
 @command("reset")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=local_models)
 @click.option("--all", "everything", is_flag=True, help="All models.")
 def reset(invocation: Invocation, *, models: tuple[str, ...], everything: bool) -> None:
     """Forget what is kept for MODELs, or for all.
@@ -156,7 +183,7 @@ def reset(invocation: Invocation, *, models: tuple[str, ...], everything: bool) 
     invocation.result(f"reset {count} model{'' if count == 1 else 's'}", {"reset": done})
 
 
-for _command in (set_settings, show, list_configured, reset):
+for _command in (set_settings, show, list_configured, list_keys, reset):
     configure.add_command(_command)
 
 _PLACES: Final[Mapping[Origin, str]] = {

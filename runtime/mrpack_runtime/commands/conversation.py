@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,12 +23,13 @@ _SAFE: Final = frozenset("\n\t\u200d\u200c")
 
 @dataclass(slots=True)
 class Conversation:
-    """What was said so far; `fields` go with every request."""
+    """What was said so far; `fields` go with every request. `is_watched`: somebody waits for words."""
 
     client: GatewayClient
     model: str
     fields: dict[str, Any]
     system: str | None = None
+    is_watched: bool = False
     messages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -49,9 +50,11 @@ class Conversation:
             **self.fields,
         }
         answer = Answer(self.model)
-        with closing(self.client.chat(body)) as events:
+        with closing(self.client.chat(body)) as events, self._waiting() as answered:
             for event in events:
                 spoken, thought = answer.add(event)
+                if spoken or thought:
+                    answered()
                 if not quiet:
                     click.echo(for_terminal(thought), nl=False, err=True)
                     click.echo(for_terminal(spoken), nl=False)
@@ -59,6 +62,17 @@ class Conversation:
         answer.end()
         self.messages = [*asked, {"role": "assistant", "content": answer.text}]
         return answer
+
+    @contextmanager
+    def _waiting(self) -> Iterator[Callable[[], None]]:
+        """A sign of life until the first word: loading a model may take minutes."""
+        if not self.is_watched:
+            yield lambda: None
+            return
+        from rich.console import Console  # noqa: PLC0415  # 70 ms, only for a terminal
+
+        with Console(stderr=True).status(f"waiting for {self.model}") as status:
+            yield status.stop
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from mrpack.cli.table import printable
 from mrpack.errors import NotFound, Unsupported
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
-from mrpack_runtime.engine import TcpEndpoint
+from mrpack_runtime.endpoint import TcpEndpoint
 
 if TYPE_CHECKING:
     from mrpack_runtime.diagnosis.checkup import EngineFindings, Findings

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.messages import can_redraw
 from mrpack.cli.options import FILE
 from mrpack.cli.table import printable
 from mrpack.errors import NotFound, Unsupported, UsageError
@@ -247,6 +248,8 @@ def _say_plan(invocation: Invocation, plan: InstallPlan, link: Path) -> None:
     tested = "" if plan.is_tested else f" (tested: {plan.variant.version})"
     size = f"about {human_size(plan.variant.size)}"
     invocation.say(f"{plan.variant.package} {plan.version}{tested}, {size}, into {link}")
+    if plan.caution:
+        invocation.say(plan.caution)
 
 
 class _reporting:  # noqa: N801  # a context, as contextlib's
@@ -255,7 +258,7 @@ class _reporting:  # noqa: N801  # a context, as contextlib's
     def __init__(self, invocation: Invocation) -> None:
         self._how = "none" if invocation.quiet else invocation.progress
         if self._how == "auto":
-            self._how = "live" if sys.stderr.isatty() else "plain"
+            self._how = "live" if can_redraw(sys.stderr) else "plain"
         self._begin = time.monotonic()
         self._status: Any = None
 

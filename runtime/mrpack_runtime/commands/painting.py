@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation
+from mrpack.cli.messages import can_redraw
 from mrpack.errors import EngineFailed, UsageError, from_os_error
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.inline import find_encoder
@@ -196,7 +197,7 @@ def _reporting(invocation: Invocation, count: int) -> Iterator[Report]:
         yield lambda *_: None
     elif how == "json":
         yield _tell_json
-    elif how == "auto" and sys.stderr.isatty():
+    elif how == "auto" and can_redraw(sys.stderr):
         with _bar(count) as report:
             yield report
     else:

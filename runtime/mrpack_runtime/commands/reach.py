@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from mrpack.cli.invocation import Invocation
 from mrpack.errors import NotFound
-from mrpack.model.layer import LayerRole
 from mrpack.readable import open_file
+from mrpack_runtime import sight
 from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.settings import CommandSettings
-
-# Of Hugging Face; models that see have the block `vision_config` in it.
-_CONFIG: Final = "config.json"
-_CONFIG_LIMIT: Final = 4 * 1024 * 1024
 
 
 def find_or_pull(invocation: Invocation, model: str, *, pull: bool) -> None:
@@ -48,19 +43,13 @@ def paints(invocation: Invocation, model: str) -> bool:
 
 
 def sees(invocation: Invocation, model: str) -> bool:
-    """Whether this local model takes pictures: a projector beside it, or what its config.json says."""
+    """Whether this local model takes pictures."""
     store = invocation.workspace.store
     bundle = store.bundle(store.find(model).manifest)
-    if bundle.artifact.with_role(LayerRole.MMPROJ):
-        return True
-    if not any(file.path == _CONFIG for file in bundle.artifact.files):
-        return False
-    content = open_file(bundle.folder / _CONFIG, _CONFIG).read(limit=_CONFIG_LIMIT)
-    try:
-        config = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(config, dict) and "vision_config" in config
+    return sight.sees(
+        bundle.artifact,
+        lambda file, limit: open_file(bundle.folder / file.path, file.path).read(limit=limit),
+    )
 
 
 @contextmanager
@@ -72,11 +61,16 @@ def reach_gateway(
     if not own and _serves_it(client, invocation, model):
         yield client
         return
-    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # only a gateway needs aiohttp
+    import logging  # noqa: PLC0415  # a running gateway keeps its own
+
+    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # only a gateway needs a server
     from mrpack_runtime.gateway.guard import Policy  # noqa: PLC0415
     from mrpack_runtime.private import private_gateway  # noqa: PLC0415
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
+    if not invocation.verbose:
+        # What fails there is the error of the command, which says it once.
+        logging.getLogger("mrpack_runtime").setLevel(logging.ERROR)
     options: Any = GatewayOptions(policy=Policy(check_host=False), tuning=tuning, backend=backend)
     with (
         host_with_engines(invocation.settings.home, os.environ) as host,

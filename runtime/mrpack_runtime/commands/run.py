@@ -11,7 +11,8 @@ from typing import Final
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import FILE
+from mrpack.cli.messages import can_redraw
+from mrpack.cli.options import FILE, local_models
 from mrpack.errors import UsageError
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
@@ -27,7 +28,7 @@ _STDIN_LIMIT: Final = 16 * 1024 * 1024
 
 
 @command("run")
-@click.argument("model")
+@click.argument("model", shell_complete=local_models)
 @click.argument("prompt", required=False)
 @client_options
 @tuning_options
@@ -38,7 +39,7 @@ _STDIN_LIMIT: Final = 16 * 1024 * 1024
     type=FILE,
     multiple=True,
     metavar="FILE",
-    help="A text, or a picture for models that see, which goes before PROMPT; may be repeated.",
+    help="A text, or a picture for models that see, which goes before PROMPT; repeatable.",
 )
 @click.option("--system", metavar="TEXT", help="What the model is told before anything else.")
 @click.option(
@@ -103,7 +104,8 @@ def run(
     fields = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     fields = {name: value for name, value in fields.items() if value is not None}
     with reach_gateway(invocation, client, model, backend, tuning) as found:
-        conversation = Conversation(found, model, fields, system)
+        is_watched = not invocation.quiet and can_redraw(sys.stderr)
+        conversation = Conversation(found, model, fields, system, is_watched)
         if question is not None:
             answer_once(invocation, conversation, question, attached)
         else:
@@ -131,5 +133,7 @@ def _question(prompt: str | None) -> str | None:
         raise UsageError(f"more than {_STDIN_LIMIT} characters on standard input")
     question = "\n\n".join(text for text in (prompt, piped.strip("\n")) if text)
     if not question:
-        raise UsageError("there is no prompt: standard input is empty")
+        raise UsageError(
+            "there is no prompt: standard input is empty", hint="give a PROMPT, or a terminal to chat"
+        )
     return question

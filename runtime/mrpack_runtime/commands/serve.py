@@ -6,18 +6,20 @@ import asyncio
 import logging
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import FILE, Size
+from mrpack.cli.options import FILE, Size, local_models
 from mrpack.errors import UsageError
 from mrpack_runtime.client import GatewayClient, Tls
 from mrpack_runtime.commands.address import address_options, read_api_keys
 from mrpack_runtime.commands.tuning import tuning_options
-from mrpack_runtime.engine import Endpoint, Launch, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.engine import Launch
 from mrpack_runtime.settings import CommandSettings
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class MemorySize(Size):
 
 
 @command("serve")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=local_models)
 @address_options
 @tuning_options
 @click.option(
@@ -58,14 +60,14 @@ class MemorySize(Size):
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer to this Host too, such as gpu.example.com; may be repeated.",
+    help="Answer to this Host too, such as gpu.example.com; repeatable.",
 )
 @click.option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Let web pages of this origin in, such as http://localhost:3000 or http://localhost:*.",
+    help="Let web pages of this origin in, such as http://localhost:3000 or http://localhost:*; repeatable.",
 )
 @click.option(
     "--memory-limit",
@@ -86,8 +88,10 @@ class MemorySize(Size):
 @click.option(
     "--log-prompts",
     is_flag=True,
-    help="Write prompts and answers, up to 16 KiB each, to the gateway's log; keys are masked.",
+    help="Keep prompts and answers, up to 16 KiB each, in the log and for /engines/requests; keys are "
+    "masked.",
 )
+@click.option("--verify", is_flag=True, help="Hash a model's files each time before it is loaded.")
 @click.option("--dry-run", is_flag=True, help="Only show how MODELs would be run, with the exact command.")
 def serve(
     invocation: Invocation,
@@ -106,6 +110,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     log_prompts: bool,
+    verify: bool,
     dry_run: bool,
 ) -> None:
     """Serve local models over OpenAI's HTTP API, until it is stopped.
@@ -120,7 +125,7 @@ def serve(
       mrpack serve smollm2 --dry-run
       mrpack serve --socket ./gateway.sock
     """
-    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # --help needs no aiohttp
+    from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # --help needs no server
     from mrpack_runtime.gateway.guard import Policy, hash_key, is_loopback  # noqa: PLC0415
     from mrpack_runtime.scheduling import PoolLimits  # noqa: PLC0415
 
@@ -150,6 +155,7 @@ def serve(
         memory_limit=memory_limit if isinstance(memory_limit, int) else None,
         watch_memory=memory_limit != "none",
         log_prompts=log_prompts,
+        verify=verify,
     )
     if dry_run:
         _show(invocation, models, options)
@@ -159,9 +165,11 @@ def serve(
         from mrpack_runtime.gateway.tls import server_context  # noqa: PLC0415
 
         tls = server_context(tls_cert, tls_key)
-    code = _serve(invocation, endpoint, models, options, tls)
-    if code:
-        click.get_current_context().exit(code)
+    if _serve(invocation, endpoint, models, options, tls):
+        raise KeyboardInterrupt  # as every other command ends then
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # waits for no thread that pulls: the store stays whole, and the next pull goes on from there
 
 
 def _serve(

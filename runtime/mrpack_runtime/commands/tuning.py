@@ -33,7 +33,7 @@ _OPTIONS: Final = (
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Any other setting of docs/overrides.md, over the model's own; may be repeated.",
+        help="Any other setting, such as sampling.top_p=0.9, over the model's own; repeatable.",
     ),
     click.option(
         "--ready-timeout",

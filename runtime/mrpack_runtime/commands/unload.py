@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.options import local_models
 from mrpack.errors import HostRefused, UsageError
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
 
 
 @command("unload")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=local_models)
 @click.option("--all", "everything", is_flag=True, help="All models.")
 @click.option("--backend", default="", metavar="ENGINE", help="Only from this engine.")
 @click.option("--force", is_flag=True, help="Also those that answer requests; these fail then.")

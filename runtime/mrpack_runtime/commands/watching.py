@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from mrpack.cli.invocation import Invocation
+from mrpack.cli.messages import can_redraw
 
 watch_option = click.option(
     "--watch",
@@ -36,7 +37,7 @@ def show(invocation: Invocation, look: Callable[[], Look], interval_s: float) ->
     """Until Ctrl-C, or an error of `look`."""
     if invocation.json:
         _lines(look, interval_s)
-    if sys.stdout.isatty():
+    if can_redraw(sys.stdout):
         _live(look, interval_s)
     _blocks(look, interval_s)
 

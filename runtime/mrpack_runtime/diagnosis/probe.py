@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Final
 from mrpack_runtime.environment import engine_environment
 from mrpack_runtime.host import HostFacts, PythonEnvironment
 from mrpack_runtime.recipe import Probe, Recipe
+from mrpack_runtime.run_folders import run_folder
 
 _CHILD: Final = Path(__file__).with_name("run_probe.py")
 # vLLM takes ten seconds from a warm disk, and a minute from a cold one on a busy machine.
@@ -67,35 +66,33 @@ def probe(
     wanted: Probe = recipe.probes[package]
     versions = _versions(python, package, wanted)
     begin = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="mrpack-probe-"))
-    output = folder / "output"
     facts: dict[str, Any] = {}
-    try:
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                [
-                    *(str(python.executable), "-I", str(_CHILD)),
-                    json.dumps({"imports": wanted.imports, "calls": wanted.calls}),
-                ],
-                env=engine_environment(host, folder),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                facts["timed_out"] = True
-            finally:
-                _end(process)
-        text = output.read_bytes()[-_OUTPUT_LIMIT:].decode(errors="replace").strip()
-        facts |= _outcome(process.returncode, text) if not facts else {"error": _last_line(text)}
-    except OSError as error:
-        facts = {"error": f"{python.executable}: {error.strerror}", "error_type": "OSError"}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with run_folder() as folder:
+        output = folder / "output"
+        try:
+            with output.open("wb") as file:
+                process = subprocess.Popen(
+                    [
+                        *(str(python.executable), "-I", str(_CHILD)),
+                        json.dumps({"imports": wanted.imports, "calls": wanted.calls}),
+                    ],
+                    env=engine_environment(host, folder),
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                try:
+                    process.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    facts["timed_out"] = True
+                finally:
+                    _end(process)
+            text = output.read_bytes()[-_OUTPUT_LIMIT:].decode(errors="replace").strip()
+            facts |= _outcome(process.returncode, text) if not facts else {"error": _last_line(text)}
+        except OSError as error:
+            facts = {"error": f"{python.executable}: {error.strerror}", "error_type": "OSError"}
     return ProbeResult(
         package=package,
         version=versions.get(package, ""),

@@ -77,7 +77,16 @@ _MODEL: Final = _all(
     created=_WHOLE,
     owned_by=TEXT,
     dmr={"type": "object"},
-    mrpack=_all(digest=TEXT, names=_list(TEXT), format=TEXT, engines=_list(TEXT), loaded=_list(TEXT)),
+    mrpack=_all(
+        digest=TEXT,
+        names=_list(TEXT),
+        format=TEXT,
+        engine=_TEXT_OR_NULL,
+        engines=_list(TEXT),
+        capabilities=_list(TEXT),
+        modalities=_all(input=_list(TEXT), output=_list(TEXT)),
+        loaded=_list(TEXT),
+    ),
 )
 
 _BLOCK: Final = _all(type=_one_of("text", "thinking", "tool_use"))
@@ -88,7 +97,10 @@ _CLAUDE: Final = Shape(
         role=_is("assistant"),
         model=TEXT,
         content=_list(_BLOCK),
-        stop_reason=_one_of("end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"),
+        stop_reason=_one_of(
+            *("end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"),
+            "model_context_window_exceeded",
+        ),
         stop_sequence=_TEXT_OR_NULL,
         usage=_all(
             input_tokens=_WHOLE,
@@ -155,6 +167,12 @@ _ENGINE: Final = _some(
     expires_in_s=_NUMBER,
 )
 
+_RECORD: Final = _some(
+    _all(id=TEXT, model=TEXT, method=TEXT, url=TEXT, request=TEXT, timestamp=_WHOLE, status_code=_WHOLE),
+    **dict.fromkeys(("response", "error", "user_agent", "origin"), TEXT),
+)
+_ASKED: Final = _all(count=_WHOLE, model=TEXT, config={"type": "object"}, records=_list(_RECORD))
+
 _DETAILS: Final = _all(
     format=TEXT, family=TEXT, families=_list(TEXT), parameter_size=TEXT, quantization_level=TEXT
 )
@@ -204,7 +222,13 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "GET /responses/{id}": Shape(_RESPONSE),
     "DELETE /responses/{id}": Shape(_all(id=TEXT, object=_is("response.deleted"), deleted={"const": True})),
     "GET /input_items": Shape(
-        _all(object=_is("list"), data=_list(_some(_all(id=TEXT), type=TEXT)), has_more=_SWITCH)
+        _all(
+            object=_is("list"),
+            data=_list(_some(_all(id=TEXT), type=TEXT)),
+            first_id=TEXT,
+            last_id=TEXT,
+            has_more=_SWITCH,
+        )
     ),
     "POST /messages": _CLAUDE,
     "POST /messages/count_tokens": Shape(_all(input_tokens=_WHOLE)),
@@ -220,6 +244,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         _all(object=_is("list"), model=TEXT, data=_list(_all(index=_WHOLE, score=_NUMBER)), usage=_USAGE)
     ),
     "POST /tokenize": Shape(_all(model=TEXT, tokens=_list(_WHOLE), count=_WHOLE)),
+    "POST /apply-template": Shape(_all(model=TEXT, prompt=TEXT)),
     "POST /detokenize": Shape(_all(model=TEXT, prompt=TEXT, content=TEXT)),
     "POST /api/chat": _ollama(message=_SAID),
     "POST /api/generate": _ollama(response=TEXT),
@@ -253,6 +278,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "GET /engines/ps": Shape(_list(_ENGINE)),
     "GET /engines/df": Shape(_all(models_disk_usage=_WHOLE, default_backend_disk_usage=_WHOLE)),
     "POST /engines/unload": Shape(_all(unloaded_runners=_WHOLE, busy=_list(TEXT))),
+    "GET /engines/requests": Shape(_list(_ASKED), {"anyOf": [_list(_ASKED), _all(status=_is("connected"))]}),
     "GET /engines/_configure": Shape(
         _list(_all(Backend=TEXT, Model=TEXT, ModelID=TEXT, Mode=TEXT, Config={"type": "object"}))
     ),

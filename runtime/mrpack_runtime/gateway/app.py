@@ -18,7 +18,7 @@ from ssl import SSLContext
 from typing import Final, TypeVar
 
 from mrpack.errors import HostRefused, from_os_error
-from mrpack_runtime.engine import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.connections import GatewayServer
 from mrpack_runtime.gateway.dispatch import Dispatcher

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import BodyTimeout, NotJson, PayloadTooLarge, UnsupportedMediaType
 from mrpack_runtime.image_server.form import BadForm, is_form, parse_form
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.scheduling import Overloaded
 
 if TYPE_CHECKING:
-    from aiohttp.web import BaseRequest
+    from mrpack_runtime.gateway.exchange import Request
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
 # Of a form with pictures to edit.
@@ -34,6 +37,9 @@ _MEDIA_PARTS: Final = frozenset({"image_url", "audio_url", "video_url", "input_a
 # JSON writes what is beyond U+FFFF in two halves; one alone is no text, and engines fail at it.
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+# Of JSON: as many take some 0.2 s to read, and meanwhile nobody else is answered. Tokens of the longest
+# contexts are fewer; commas in texts count, too.
+VALUES_LIMIT: Final = 500_000
 # Of a place in a body as errors tell it: keys may be as long as the body.
 _PLACE_LIMIT: Final = 80
 
@@ -42,44 +48,77 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    """What is too large for a float would be written as Infinity."""
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text[:_PLACE_LIMIT])
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_PLAIN_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 
 
-async def read_body(request: BaseRequest, deadlines: Deadlines, limit: int = BODY_LIMIT) -> bytes:
-    """The whole body.
+class BodyRoom:
+    """Memory for the bodies of all requests under way, but for those that came in one piece."""
 
-    Raises:
-        PayloadTooLarge: more than `limit` bytes.
-        BodyTimeout: the client stopped sending.
-    """
-    length = request.content_length
-    if length is not None and length > limit:
-        raise PayloadTooLarge(f"the body has {length} bytes, more than {limit}")
-    content = request.content
-    if content.is_eof():
-        return content.read_nowait()
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # this was no part of an answer
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(deadlines.body_s):
-            while not content.at_eof():
-                async with asyncio.timeout(deadlines.body_idle_s):
-                    part = await content.readany()
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise PayloadTooLarge(f"the body has more than {limit} bytes")
-    except TimeoutError as error:
-        raise BodyTimeout("the body did not arrive in time") from error
+    def __init__(self, size: int = 1024 * 1024 * 1024) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """Raises Overloaded."""
+        if size > self._left:
+            raise Overloaded("too many large requests at once", retry_after_s=1.0)
+        self._left -= size
+
+    def give(self, size: int) -> None:
+        self._left += size
+
+
+async def read_body(
+    request: Request, deadlines: Deadlines, hold: Callable[[int], None], limit: int = BODY_LIMIT
+) -> bytes:
+    """The whole body, for each piece of which `hold` is told its size. Raises as `body_pieces` and `hold`."""
+    if request.body.is_complete and (request.body.length or 0) <= limit:
+        return request.body.take()
+    parts = []
+    async for piece in body_pieces(request, deadlines, limit):
+        hold(len(piece))
+        parts.append(piece)
     return b"".join(parts)
 
 
-async def read_json(request: BaseRequest, deadlines: Deadlines) -> dict[str, Any]:
-    """The body as a JSON object.
+async def body_pieces(
+    request: Request, deadlines: Deadlines, limit: int | None = None
+) -> AsyncIterator[bytes]:
+    """The body as it comes. A client that waits to be told to continue is told to.
+
+    Raises:
+        PayloadTooLarge: more than `limit` bytes.
+        BodyTimeout: the client stopped sending, or sends too slowly.
+    """
+    length = request.body.length
+    if limit is not None and length is not None and length > limit:
+        raise PayloadTooLarge(f"the body has {length} bytes, more than {limit}")
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout_at(deadlines.of_next_piece(begun, clock(), size)):
+                piece = await request.body.read()
+        except TimeoutError as error:
+            raise BodyTimeout("the body did not arrive in time") from error
+        if not piece:
+            return
+        size += len(piece)
+        if limit is not None and size > limit:
+            raise PayloadTooLarge(f"the body has more than {limit} bytes")
+        yield piece
+
+
+async def read_json(request: Request, deadlines: Deadlines, hold: Callable[[int], None]) -> dict[str, Any]:
+    """The body as a JSON object; `hold` as in `read_body`.
 
     Raises:
         UnsupportedMediaType: not announced as JSON, or compressed.
@@ -87,31 +126,35 @@ async def read_json(request: BaseRequest, deadlines: Deadlines) -> dict[str, Any
         PayloadTooLarge, BodyTimeout: as `read_body`.
     """
     check_content_type(request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", ""))
-    return parse_object(await read_body(request, deadlines))
+    return parse_object(await read_body(request, deadlines, hold))
 
 
-async def read_form(request: BaseRequest, deadlines: Deadlines) -> tuple[bytes, str, str]:
-    """The body of a form as it came, its content type, and the model that it names.
+async def read_form(
+    request: Request, deadlines: Deadlines, hold: Callable[[int], None]
+) -> tuple[bytes, str, dict[str, Any]]:
+    """The body of a form as it came, its content type, and its fields that are texts.
 
-    A page of another origin could send it unasked; that is what the check of Origin is for.
+    `hold` as in `read_body`. A page of another origin could send it unasked; that is what the check of Origin
+    is for.
 
     Raises:
         UnsupportedMediaType: no multipart/form-data, or compressed.
-        RequestRefused: malformed, or without a model.
+        RequestRefused: malformed.
         PayloadTooLarge, BodyTimeout: as `read_body`.
     """
     content_type = request.headers.get("Content-Type", "")
     if not is_form(content_type):
         raise UnsupportedMediaType("the body must have Content-Type: multipart/form-data")
     _check_encoding(request.headers.get("Content-Encoding", ""))
-    content = await read_body(request, deadlines, FORM_LIMIT)
+    content = await read_body(request, deadlines, hold, FORM_LIMIT)
     try:
         form = parse_form(content, content_type)
     except BadForm as error:
         raise RequestRefused(str(error)) from error
-    return content, content_type, get_model(dict(form.texts))
+    return content, content_type, dict(form.texts)
 
 
+@lru_cache(maxsize=64)
 def check_content_type(content_type: str, encoding: str) -> None:
     """JSON alone: browsers must ask (preflight) before they send it, and do not for forms and plain text."""
     kind = content_type.partition(";")[0].strip().lower()
@@ -126,7 +169,9 @@ def _check_encoding(encoding: str) -> None:
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """Raises NotJson, and RequestRefused for what no text can hold."""
+    """Raises NotJson, PayloadTooLarge, and RequestRefused for what no text can hold."""
+    if len(content) > VALUES_LIMIT and sum(map(content.count, b",[{")) > VALUES_LIMIT:
+        raise PayloadTooLarge(f"the body has more than {VALUES_LIMIT:,} values")
     try:
         body = _DECODER.decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -134,7 +179,10 @@ def parse_object(content: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise NotJson("the body must be a JSON object")
     if _HALF.search(content):
-        _refuse_halves(body)
+        try:
+            _PLAIN_ENCODER.encode(body).encode()
+        except (UnicodeEncodeError, RecursionError):  # half a character, or too deep to tell
+            _refuse_halves(body)
     return body
 
 

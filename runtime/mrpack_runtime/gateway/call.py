@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from aiohttp.web import BaseRequest, Response, StreamResponse
-
 from mrpack.errors import MrpackError
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
-from mrpack_runtime.gateway.bodies import read_form, read_json
+from mrpack_runtime.gateway.bodies import BodyRoom, read_form, read_json
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
+from mrpack_runtime.gateway.exchange import Reply, Request, Response
 from mrpack_runtime.gateway.guard import Policy, Scope
+from mrpack_runtime.gateway.inspector import Inspector
 from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.gateway.metrics import Metrics
 from mrpack_runtime.host import HostNow
@@ -46,14 +46,16 @@ class Gateway:
     version: str
     deadlines: Deadlines = field(default_factory=Deadlines)
     metrics: Metrics = field(default_factory=Metrics)
+    body_room: BodyRoom = field(default_factory=BodyRoom)
     history: History = field(default_factory=History)
+    inspector: Inspector = field(default_factory=Inspector)
     configured: SettingsStore = field(default_factory=MemorySettings)
     shelf: ModelShelf | None = None
     log_prompts: bool = False
     shelf_threads: Executor = field(default_factory=partial(ThreadPoolExecutor, 2, "shelf"))
 
 
-Handler = Callable[["Call"], Awaitable[StreamResponse]]
+Handler = Callable[["Call"], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +89,31 @@ class Match:
 class Call:
     """`headers` belong to every answer. `model` and `engine` are filled in once known, for the log.
 
-    `begun` is on the monotonic clock; `sampling` are the model's defaults for what the client leaves open.
+    `begun` is on the monotonic clock; `sampling` are the model's defaults for what the client leaves open;
+    `held` bytes of the gateway's `body_room` are given back when the call ends.
     """
 
     gateway: Gateway
-    request: BaseRequest
+    request: Request
     match: Match
     headers: dict[str, str]
     model: str = ""
     engine: str = ""
     begun: float = field(default_factory=time.monotonic)
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    held: int = 0
 
     async def read_json(self) -> dict[str, Any]:
         """The body. Raises as `bodies.read_json`."""
-        return await read_json(self.request, self.gateway.deadlines)
+        return await read_json(self.request, self.gateway.deadlines, self._hold)
 
-    async def read_form(self) -> tuple[bytes, str, str]:
-        """The body, its content type and the model that it names. Raises as `bodies.read_form`."""
-        return await read_form(self.request, self.gateway.deadlines)
+    async def read_form(self) -> tuple[bytes, str, dict[str, Any]]:
+        """The body, its content type and its texts. Raises as `bodies.read_form`."""
+        return await read_form(self.request, self.gateway.deadlines, self._hold)
+
+    def _hold(self, size: int) -> None:
+        self.gateway.body_room.take(size)
+        self.held += size
 
     async def entries(self) -> tuple[LibraryEntry, ...]:
         return await asyncio.to_thread(self.gateway.library.list)
@@ -121,10 +129,8 @@ class Call:
             headers={**self.headers, "Content-Type": JSON_TYPE},
         )
 
-    def text(self, text: str) -> Response:
-        return Response(
-            body=text.encode(), headers={**self.headers, "Content-Type": "text/plain; charset=utf-8"}
-        )
+    def text(self, text: str, content_type: str = "text/plain; charset=utf-8") -> Response:
+        return Response(body=text.encode(), headers={**self.headers, "Content-Type": content_type})
 
 
 def error_response(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp.web import Response
-
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.bodies import get_model, get_text
+from mrpack_runtime.gateway.exchange import Response
 from mrpack_runtime.gateway.models import find_entry
 from mrpack_runtime.gateway.proxy import is_preload, lease, resolve
 from mrpack_runtime.gateway.removal import ModelRuns
@@ -16,12 +15,11 @@ from mrpack_runtime.protocols.fields import as_switch
 from mrpack_runtime.settings import settings_group
 
 if TYPE_CHECKING:
-    from aiohttp.web import StreamResponse
-
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
 
 
-async def configure(call: Call) -> StreamResponse:
+async def configure(call: Call) -> Reply:
     """POST /engines/_configure: replaces what was set for the model, for its next engine.
 
     An idle engine of the model ends; with one that answers it is refused (409). With `preload`, or the header
@@ -40,12 +38,12 @@ async def configure(call: Call) -> StreamResponse:
         call.gateway.configured.set(want.bundle.name, overrides)
         await pool.unload([shot.key for shot in running])
     if preload:
-        async with lease(call):
+        with await lease(call):
             pass
     return Response(status=202, headers=call.headers)
 
 
-async def configured(call: Call) -> StreamResponse:
+async def configured(call: Call) -> Reply:
     """GET /engines/_configure: what is set, of all models or of `?model=`."""
     wanted = call.request.query.get("model")
     only = (await find_entry(call, wanted)).digest if wanted else None
@@ -60,7 +58,7 @@ async def configured(call: Call) -> StreamResponse:
     return call.json(found)
 
 
-async def install(call: Call) -> StreamResponse:
+async def install(call: Call) -> Reply:
     """POST /engines/install-backend: refused."""
     engine = get_text(await call.read_json(), "backend")
     raise Unsupported(
@@ -68,15 +66,9 @@ async def install(call: Call) -> StreamResponse:
     )
 
 
-async def uninstall(call: Call) -> StreamResponse:
+async def uninstall(call: Call) -> Reply:
     """POST /engines/uninstall-backend: refused."""
     engine = get_text(await call.read_json(), "backend")
     raise Unsupported(
         "engines are not removed over this API", hint=f"mrpack uninstall-runner --backend {engine}"
     )
-
-
-async def requests(call: Call) -> StreamResponse:
-    """GET /engines/requests: refused."""
-    del call
-    raise Unsupported("requests are not recorded: prompts and answers stay private")

@@ -7,8 +7,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.web import StreamResponse
-
 from mrpack.errors import NotFound
 from mrpack_runtime.availability import availability
 from mrpack_runtime.gateway.guard import may_manage
@@ -20,35 +18,36 @@ from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
     from mrpack_runtime.pool import Snapshot
 
 # Go's zero time: what Docker Model Runner shows while an engine is busy.
 _ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 
 
-async def root(call: Call) -> StreamResponse:
+async def root(call: Call) -> Reply:
     """GET /."""
     return call.text("mrpack is running\n")
 
 
-async def health(call: Call) -> StreamResponse:
+async def health(call: Call) -> Reply:
     """GET /health: the process answers."""
     return call.json({"status": "ok"})
 
 
-async def ready(call: Call) -> StreamResponse:
+async def ready(call: Call) -> Reply:
     """GET /ready: it takes requests."""
     if call.gateway.pool.is_draining:
         raise Overloaded("shutting down", retry_after_s=10.0)
     return call.json({"status": "ready"})
 
 
-async def version(call: Call) -> StreamResponse:
+async def version(call: Call) -> Reply:
     """GET /version."""
     return call.json({"version": call.gateway.version})
 
 
-async def status(call: Call) -> StreamResponse:
+async def status(call: Call) -> Reply:
     """GET /engines/status: each engine as `Running|Available|Not Installed: detail`."""
     running: dict[str, str] = {}
     for snapshot in call.gateway.pool.snapshot():
@@ -58,7 +57,7 @@ async def status(call: Call) -> StreamResponse:
     return call.json(found | running)
 
 
-async def ps(call: Call) -> StreamResponse:
+async def ps(call: Call) -> Reply:
     """GET /engines/ps: one entry for each engine process; `?wide=true` adds how it was started, and why."""
     policy = call.gateway.policy
     wide = read_flag(call, "wide") and (
@@ -100,13 +99,13 @@ def _rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-async def df(call: Call) -> StreamResponse:
+async def df(call: Call) -> Reply:
     """GET /engines/df: bytes of all models, each digest counted once; engines are not counted."""
     sizes = {entry.digest: entry.size for entry in await call.entries()}
     return call.json({"models_disk_usage": sum(sizes.values()), "default_backend_disk_usage": 0})
 
 
-async def unload(call: Call) -> StreamResponse:
+async def unload(call: Call) -> Reply:
     """POST /engines/unload: `{"all": true}` or `{"models": […]}`, `backend`, and `force` for busy ones."""
     body = await call.read_json()
     everything = as_switch(body.get("all", False), "all")
@@ -142,17 +141,16 @@ async def _digest(call: Call, name: str) -> object:
         return found[0]
 
 
-async def logs(call: Call) -> StreamResponse:
+async def logs(call: Call) -> Reply:
     """GET /logs: `?follow=true` goes on; `?engine=`: of one engine or model; `?no-engines=true`: of none."""
     follow, engines = read_flag(call, "follow"), not read_flag(call, "no-engines")
     name = call.request.query.get("engine", "")
     chosen = await _logs_of(call, name) if name else all_engines if engines else None
-    response = StreamResponse(headers={**call.headers, "Content-Type": "text/plain; charset=utf-8"})
-    await response.prepare(call.request)
+    stream = call.request.stream({**call.headers, "Content-Type": "text/plain; charset=utf-8"})
     async for text in call.gateway.logbook.read(own=not name, engines=chosen, follow=follow):
-        await response.write(text.encode())
-    await response.write_eof()
-    return response
+        await stream.write(text.encode())
+    stream.end()
+    return stream
 
 
 async def _logs_of(call: Call, name: str) -> Choice:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mrpack.model.overrides.kinds import INT32_MAX
 from mrpack_runtime.protocols import CHAT
+from mrpack_runtime.protocols.keeping import SCHEMA as KEEP_ALIVE
 from mrpack_runtime.protocols.openai import BETWEEN_FIELDS, COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
 
 JsonObject = dict[str, Any]
@@ -42,6 +43,11 @@ def _or_null(schema: JsonObject) -> JsonObject:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+def _asked(required: str, /, **properties: JsonObject) -> JsonObject:
+    """A request to a model."""
+    return _object(required, model=MODEL, keep_alive=KEEP_ALIVE, **properties)
+
+
 def _openai(path: str) -> JsonObject:
     """As protocols/openai.py checks it."""
     needed = REQUIRED[path][0]
@@ -49,7 +55,7 @@ def _openai(path: str) -> JsonObject:
         name: field.schema if name == needed else _or_null(field.schema)
         for name, field in FIELDS[path].items()
     }
-    return {**_object(f"model {needed}", model=MODEL, **fields), **BETWEEN_FIELDS.get(path, {})}
+    return {**_asked(f"model {needed}", **fields), **BETWEEN_FIELDS.get(path, {})}
 
 
 MODEL: Final[JsonObject] = {
@@ -92,14 +98,13 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
     "POST /embeddings": Description(body=_openai(EMBEDDING)),
     "POST /images/generations": Description(body=_openai(IMAGES), answers=_STREAMED),
     "POST /images/edits": Description(
-        body=_object("model", model=MODEL, prompt=_TEXT, image={"type": "string", "format": "binary"}),
+        body=_asked("model", prompt=_TEXT, image={"type": "string", "format": "binary"}),
         takes=_FORM,
         answers=_STREAMED,
     ),
     "POST /responses": Description(
-        body=_object(
+        body=_asked(
             "model input",
-            model=MODEL,
             input=_TURNS,
             stream=_or_null(_SWITCH),
             max_output_tokens=_or_null(_TOKENS),
@@ -115,50 +120,49 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
     ),
     "POST /responses/{id}/cancel": _REFUSED,
     "POST /messages": Description(
-        body=_object(
+        body=_asked(
             "model messages max_tokens",
-            model=MODEL,
             messages=_CLAUDE,
             max_tokens=_TOKENS,
             stream=_or_null(_SWITCH),
         ),
         answers=_STREAMED,
     ),
-    "POST /messages/count_tokens": Description(body=_object("model messages", model=MODEL, messages=_CLAUDE)),
+    "POST /messages/count_tokens": Description(body=_asked("model messages", messages=_CLAUDE)),
     "POST /rerank": Description(
-        body=_object(
+        body=_asked(
             "model query documents",
-            model=MODEL,
             query=_TEXT,
             documents={"type": "array", "minItems": 1, "items": _TEXT},
             top_n=_or_null(_TOKENS),
         )
     ),
     "POST /score": Description(
-        body=_object(
+        body=_asked(
             "model text_1 text_2",
-            model=MODEL,
             text_1=_TEXT,
             text_2={"anyOf": [_TEXT, {"type": "array", "minItems": 1, "items": _TEXT}]},
         )
     ),
-    "POST /tokenize": Description(body=_object("model prompt", model=MODEL, prompt=_TEXT)),
+    "POST /tokenize": Description(body=_asked("model prompt", prompt=_TEXT)),
     "POST /detokenize": Description(
-        body=_object(
+        body=_asked(
             "model tokens",
-            model=MODEL,
             tokens={"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": INT32_MAX}},
         )
     ),
+    "POST /apply-template": Description(
+        body=_asked("model messages", messages=FIELDS[CHAT]["messages"].schema)
+    ),
     "POST /api/chat": Description(
-        body=_object("model", model=MODEL, messages=_or_null(_TALK), stream=_or_null(_SWITCH)),
+        body=_asked("model", messages=_or_null(_TALK), stream=_or_null(_SWITCH)),
         answers=_LINED,
     ),
     "POST /api/generate": Description(
-        body=_object("model", model=MODEL, prompt=_or_null(_TEXT), stream=_or_null(_SWITCH)), answers=_LINED
+        body=_asked("model", prompt=_or_null(_TEXT), stream=_or_null(_SWITCH)), answers=_LINED
     ),
-    "POST /api/embed": Description(body=_object("model input", model=MODEL, input=_TEXTS)),
-    "POST /api/embeddings": Description(body=_object("model prompt", model=MODEL, prompt=_TEXT)),
+    "POST /api/embed": Description(body=_asked("model input", input=_TEXTS)),
+    "POST /api/embeddings": Description(body=_asked("model prompt", prompt=_TEXT)),
     "POST /api/show": Description(body=_object("model", model=MODEL)),
     "POST /api/pull": Description(body=_object("model", model=MODEL), answers=_LINED),
     "POST /api/push": Description(body=_object("model", model=MODEL), answers=_LINED),
@@ -197,7 +201,9 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
         status="202",
         answers=(),
     ),
-    "GET /engines/requests": _REFUSED,
+    "GET /engines/requests": Description(
+        query={"model": MODEL, "include_existing": _FLAG}, answers=_STREAMED
+    ),
     "POST /engines/install-backend": _INSTALLED,
     "POST /engines/uninstall-backend": _INSTALLED,
     "GET /logs": Description(query={"follow": _FLAG, "no-engines": _FLAG}, answers=(_PLAIN,)),

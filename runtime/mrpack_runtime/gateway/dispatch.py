@@ -6,11 +6,10 @@ import logging
 import time
 from typing import Final
 
-from aiohttp.web import BaseRequest, Response, StreamResponse
-
 from mrpack.errors import MrpackError
 from mrpack_runtime.gateway.call import Call, Gateway, Match, error_response
 from mrpack_runtime.gateway.errors import RouteNotFound
+from mrpack_runtime.gateway.exchange import Reply, Request, Response
 from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
 from mrpack_runtime.gateway.routes import RouteTable
 
@@ -22,7 +21,7 @@ class Dispatcher:
         self._gateway = gateway
         self._table = table or RouteTable.build()
 
-    async def answer(self, request: BaseRequest) -> StreamResponse:
+    async def answer(self, request: Request) -> Reply:
         """The answer, also to requests that are refused. The log gets no prompt, no key and no query."""
         begin = time.monotonic()
         policy = self._gateway.policy
@@ -32,10 +31,10 @@ class Dispatcher:
         status: int | str = "left"
         try:
             origin = request.headers.get("Origin")
-            check_sender(request.headers.getall("Host", []), origin, policy)
+            check_sender(request.headers.all("Host"), origin, policy)
             headers |= cors_headers(origin, policy)
             if request.method == "OPTIONS":
-                response: StreamResponse = self._options(request, headers)
+                response: Reply = self._options(request, headers)
             else:
                 match = self._table.match(request.method, request.path)
                 check_scope(match.route.scope, request.headers, policy)
@@ -46,12 +45,14 @@ class Dispatcher:
         except MrpackError as error:
             status = error.http_status
             _LOG.debug("refused: %s", error)
-            if request.writer.output_size:
+            if request.is_begun:
                 raise ConnectionResetError("an answer has begun: only its cut can tell") from error
             return error_response(error, headers, policy, self._table.error_shape(request.path))
         else:
             return response
         finally:
+            if call is not None and call.held:
+                self._gateway.body_room.give(call.held)
             seconds = time.monotonic() - begin
             self._gateway.metrics.answered(
                 match.route.path if match is not None else "none",
@@ -75,7 +76,7 @@ class Dispatcher:
         if name is not None and name not in engines:
             raise RouteNotFound(f"there is no engine {name!r}", hint=f"known engines: {', '.join(engines)}")
 
-    def _options(self, request: BaseRequest, headers: dict[str, str]) -> Response:
+    def _options(self, request: Request, headers: dict[str, str]) -> Response:
         """A browser's preflight, which never carries a key, or a plain question."""
         methods = self._table.allowed_methods(request.path)
         answer = {**headers, "Allow": ", ".join(methods)}

@@ -7,12 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.web import StreamResponse
-
 from mrpack.errors import Unsupported, from_os_error
-from mrpack_runtime.gateway.bodies import get_text
-from mrpack_runtime.gateway.errors import BodyTimeout
-from mrpack_runtime.gateway.models import find_entry
+from mrpack_runtime.gateway.bodies import body_pieces, get_text
+from mrpack_runtime.gateway.models import find_entry, with_metadata
 from mrpack_runtime.gateway.progress import on_shelf, shelf_of, told
 from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.gateway.removal import ModelRuns, ensure_not_running
@@ -21,26 +18,26 @@ from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
     from mrpack_runtime.shelf import ModelShelf
 
 _PIECE_BYTES: Final = 1024 * 1024
-# Of a whole model, over a slow link.
-_UPLOAD_S: Final = 6 * 3600.0
 
 
-async def list_models(call: Call) -> StreamResponse:
+async def list_models(call: Call) -> Reply:
     """GET /models: all local models."""
     return call.json([model_json(entry) for entry in await call.entries()])
 
 
-async def show_model(call: Call) -> StreamResponse:
+async def show_model(call: Call) -> Reply:
     """GET /models/{model}: one of them; what a registry has is not asked (`?remote=true`)."""
     if read_flag(call, "remote"):
         raise Unsupported("no registry is asked here", hint=f"mrpack inspect --remote {call.match.name}")
-    return call.json(model_json(await find_entry(call, call.match.name)))
+    entry = await find_entry(call, call.match.name)
+    return call.json(model_json(await with_metadata(call, entry)))
 
 
-async def create(call: Call) -> StreamResponse:
+async def create(call: Call) -> Reply:
     """POST /models/create: pulls the model in `from`."""
     body = await call.read_json()
     _refuse_token(body)
@@ -48,15 +45,15 @@ async def create(call: Call) -> StreamResponse:
     return await told(call, lambda shelf, report: shelf.pull(name, report), ProgressLines("pull"))
 
 
-async def push(call: Call) -> StreamResponse:
+async def push(call: Call) -> Reply:
     """POST /models/{model}/push: to the registry in its name."""
-    if call.request.body_exists:
+    if call.request.has_body:
         _refuse_token(await call.read_json())
     name = (await find_entry(call, call.match.name)).id
     return await told(call, lambda shelf, report: shelf.push(name, report), ProgressLines("push"))
 
 
-async def tag(call: Call) -> StreamResponse:
+async def tag(call: Call) -> Reply:
     """POST /models/{model}/tag: a second name, `?repo=R&tag=T`."""
     repository, word = call.request.query.get("repo"), call.request.query.get("tag")
     if not repository or not word:
@@ -66,7 +63,7 @@ async def tag(call: Call) -> StreamResponse:
     return call.json({"message": f"Model tagged successfully with {full}", "target": full}, status=201)
 
 
-async def delete(call: Call) -> StreamResponse:
+async def delete(call: Call) -> Reply:
     """DELETE /models/{model}: one name, refused while the model runs unless `?force`."""
     name = call.match.name
     await ensure_not_running(call, name, force=read_flag(call, "force"))
@@ -79,13 +76,13 @@ async def delete(call: Call) -> StreamResponse:
     return call.json(json.loads(await on_shelf(call, remove)))
 
 
-async def prune(call: Call) -> StreamResponse:
+async def prune(call: Call) -> Reply:
     """POST /models/prune: frees what no model needs."""
     freed = await on_shelf(call, lambda shelf: str(shelf.free()))
     return call.json({"freed": int(freed)})
 
 
-async def purge(call: Call) -> StreamResponse:
+async def purge(call: Call) -> Reply:
     """DELETE /models/purge: every local model; refused while one runs."""
     if call.gateway.pool.snapshot():
         raise ModelRuns("models are running", hint="unload them first")
@@ -100,7 +97,7 @@ async def purge(call: Call) -> StreamResponse:
     return call.json({})
 
 
-async def load(call: Call) -> StreamResponse:
+async def load(call: Call) -> Reply:
     """POST /models/load: takes in the models of an archive, an image layout in a tar, which is the body."""
     shelf = shelf_of(call)
     with shelf.scratch() as path:
@@ -113,7 +110,7 @@ async def load(call: Call) -> StreamResponse:
         )
 
 
-async def export(call: Call) -> StreamResponse:
+async def export(call: Call) -> Reply:
     """GET /models/{model}/export: as an image layout in a tar."""
     name = (await find_entry(call, call.match.name)).id
     with shelf_of(call).scratch() as path:
@@ -123,19 +120,17 @@ async def export(call: Call) -> StreamResponse:
             headers = {
                 **call.headers,
                 "Content-Type": "application/x-tar",
-                "Content-Length": str(file.seek(0, 2)),
                 "Content-Disposition": 'attachment; filename="model.tar"',
             }
+            stream = call.request.stream(headers, length=file.seek(0, 2))
             file.seek(0)
-            response = StreamResponse(headers=headers)
-            await response.prepare(call.request)
             while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
-                await response.write(piece)
-            await response.write_eof()
-            return response
+                await stream.write(piece)
+            stream.end()
+            return stream
 
 
-async def repackage(call: Call) -> StreamResponse:
+async def repackage(call: Call) -> Reply:
     """POST /models/{model}/repackage: refused."""
     name = call.match.name
     raise Unsupported(
@@ -155,17 +150,9 @@ def _refuse_token(body: dict[str, Any]) -> None:
 
 async def _receive(call: Call, path: Path) -> None:
     """The body as a file; it may be as long as the disk takes. Raises BodyTimeout, HostRefused."""
-    content, idle_s = call.request.content, call.gateway.deadlines.body_idle_s
     try:
         with path.open("xb") as file:
-            async with asyncio.timeout(_UPLOAD_S):
-                while True:
-                    async with asyncio.timeout(idle_s):
-                        piece = await content.readany()
-                    if not piece:
-                        return
-                    await asyncio.to_thread(file.write, piece)
-    except TimeoutError as error:
-        raise BodyTimeout("the body did not arrive in time") from error
+            async for piece in body_pieces(call.request, call.gateway.deadlines):
+                await asyncio.to_thread(file.write, piece)
     except OSError as error:
         raise from_os_error(error, "keep the archive") from error

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from mrpack.digest import Digest
 from mrpack.errors import NotFound, UsageError
+from mrpack.model.config import ModelConfig
 from mrpack_runtime.gateway.errors import ModelNotFound
 from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.protocols.abilities import describe_abilities
 from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
-    from aiohttp.web import StreamResponse
-
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
 
 _OWNER: Final = "mrpack"
 
 
-async def list_models(call: Call) -> StreamResponse:
+async def list_models(call: Call) -> Reply:
     """GET …/models: everything in the library, whatever engine the path names."""
-    return call.json({"object": "list", "data": [_to_json(call, entry) for entry in await call.entries()]})
+    entries = await call.entries()
+    return call.json({"object": "list", "data": await _to_json(call, entries)})
 
 
-async def show_model(call: Call) -> StreamResponse:
+async def show_model(call: Call) -> Reply:
     """GET …/models/{model}: by any name that a request may use; a full one is its `id`."""
     name = call.match.name
     entry = await find_entry(call, name)
-    return call.json(_to_json(call, entry) | ({"id": name} if name in entry.names else {}))
+    (found,) = await _to_json(call, (entry,))
+    return call.json(found | ({"id": name} if name in entry.names else {}))
 
 
 async def find_entry(call: Call, name: str) -> LibraryEntry:
@@ -46,8 +52,44 @@ async def find_entry(call: Call, name: str) -> LibraryEntry:
     return found[0]
 
 
-def _to_json(call: Call, entry: LibraryEntry) -> dict[str, Any]:
-    config = entry.config
+async def _to_json(call: Call, entries: tuple[LibraryEntry, ...]) -> list[dict[str, Any]]:
+    expected = await call.gateway.resolver.expect(entries)
+    loaded: dict[Digest, set[str]] = {}
+    for snapshot in call.gateway.pool.snapshot():
+        loaded.setdefault(snapshot.key.digest, set()).add(snapshot.key.engine)
+    return [
+        {
+            "id": entry.id,
+            "object": "model",
+            "created": entry.created,
+            "owned_by": _OWNER,
+            "dmr": _facts(entry.config),
+            "mrpack": {
+                "digest": str(entry.digest),
+                "names": list(entry.names),
+                "format": entry.config.format,
+                "engine": found.engine if found is not None else None,
+                "engines": [
+                    name
+                    for name, engine in call.gateway.engines.items()
+                    if entry.config.format in engine.formats
+                ],
+                **describe_abilities(found.operation if found is not None else None, sees=entry.sees),
+                "loaded": sorted(loaded.get(entry.digest, ())),
+            },
+        }
+        for entry, found in zip(entries, expected, strict=True)
+    ]
+
+
+async def with_metadata(call: Call, entry: LibraryEntry) -> LibraryEntry:
+    """With all that its header says. Raises as `Library.metadata`."""
+    found = await asyncio.to_thread(call.gateway.library.metadata, entry.digest)
+    return replace(entry, config=replace(entry.config, metadata=found))
+
+
+def _facts(config: ModelConfig) -> dict[str, Any]:
+    """As Docker Model Runner tells them."""
     facts = {
         "context_window": config.context_size,
         "architecture": config.architecture,
@@ -55,24 +97,4 @@ def _to_json(call: Call, entry: LibraryEntry) -> dict[str, Any]:
         "quantization": config.quantization,
         "size": config.size,
     }
-    loaded = {
-        snapshot.key.engine
-        for snapshot in call.gateway.pool.snapshot()
-        if snapshot.key.digest == entry.digest
-    }
-    return {
-        "id": entry.id,
-        "object": "model",
-        "created": entry.created,
-        "owned_by": _OWNER,
-        "dmr": {name: value for name, value in facts.items() if value},
-        "mrpack": {
-            "digest": str(entry.digest),
-            "names": list(entry.names),
-            "format": config.format,
-            "engines": [
-                name for name, engine in call.gateway.engines.items() if config.format in engine.formats
-            ],
-            "loaded": sorted(loaded),
-        },
-    }
+    return {name: value for name, value in facts.items() if value}

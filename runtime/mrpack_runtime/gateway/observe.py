@@ -12,23 +12,21 @@ from mrpack_runtime.scheduling import Phase
 from mrpack_runtime.upstream import Upstream
 
 if TYPE_CHECKING:
-    from aiohttp.web import StreamResponse
-
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
     from mrpack_runtime.pool import Snapshot
 
 _SCRAPE_S: Final = 2.0
 _SCRAPE_LIMIT: Final = 16 * 1024 * 1024
 
 
-async def metrics(call: Call) -> StreamResponse:
+async def metrics(call: Call) -> Reply:
     """GET /metrics: the gateway's counts, and those of every engine that has some, by model."""
     snapshots = call.gateway.pool.snapshot()
     scraped = await asyncio.gather(*(_scrape(shot) for shot in snapshots if shot.phase is Phase.READY))
     families = [*_state(call, snapshots), *call.gateway.metrics.families()]
-    response = call.text(render([*families, *(family for found in scraped for family in found)]))
-    response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
-    return response
+    text = render([*families, *(family for found in scraped for family in found)])
+    return call.text(text, "text/plain; version=0.0.4; charset=utf-8")
 
 
 def _state(call: Call, snapshots: tuple[Snapshot, ...]) -> list[Family]:

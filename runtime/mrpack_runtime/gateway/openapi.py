@@ -64,6 +64,8 @@ _ERRORS: Final[dict[ErrorShape, tuple[str, JsonObject]]] = {
         {"type": "object", "required": ["error"], "properties": {"error": TEXT}},
     ),
 }
+# Models, engines and responses have no others.
+_NAME: Final[JsonObject] = {"type": "string", "pattern": "^[!-~]+$"}
 _NO_SHAPE: Final = Shape({})
 _EVERYWHERE: Final[dict[str, str]] = {
     "400": "the request is wrong: the message says what",
@@ -119,7 +121,7 @@ def _operation(path: str, route: Route) -> JsonObject:
         "responses": _responses(path, route, says),
     }
     if parameters := [
-        *(_parameter(name, "path", TEXT | {"minLength": 1}) for name in re.findall(r"\{(\w+)\}", path)),
+        *(_parameter(name, "path", _NAME) for name in re.findall(r"\{(\w+)\}", path)),
         *(_parameter(name, "query", schema) for name, schema in says.query.items()),
     ]:
         operation["parameters"] = parameters
@@ -151,7 +153,7 @@ def _responses(path: str, route: Route, says: Description) -> JsonObject:
 
 def _errors(path: str, route: Route, says: Description) -> dict[str, str]:
     """Why each status: what the route takes and works with decides."""
-    runs = route.operation is not None or "tokenize" in path
+    runs = route.operation is not None or path.endswith(("tokenize", "/apply-template"))
     changes = route.scope is Scope.MANAGEMENT and not path.startswith("/engines/")
     return {
         **_EVERYWHERE,

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiohttp.web import StreamResponse
-
 from mrpack.content.progress import Advanced, Event, Finished, Planned
 from mrpack.errors import MrpackError, Unsupported
 from mrpack.oci.descriptor import Descriptor
@@ -19,6 +17,7 @@ from mrpack_runtime.shelf import ModelShelf
 if TYPE_CHECKING:
     from mrpack.content.progress import Report
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply, Stream
 
 _LOG: Final = logging.getLogger(__name__)
 # Docker Model Runner's cadence.
@@ -94,7 +93,7 @@ async def on_shelf(call: Call, task: Callable[[ModelShelf], str]) -> str:
 
 async def told(
     call: Call, task: Callable[[ModelShelf, Report], str], words: Words, *, leave: bool = True
-) -> StreamResponse:
+) -> Reply:
     """The answer to a request for `task`: its progress as it comes.
 
     A client that leaves does not stop it; without `leave` it is waited for all the same. What fails before
@@ -110,28 +109,27 @@ async def told(
             await asyncio.wait({work})
 
 
-async def _tell(call: Call, work: asyncio.Future[str], positions: _Positions, words: Words) -> StreamResponse:
-    response = StreamResponse(headers={**call.headers, "Content-Type": words.content_type})
+async def _tell(call: Call, work: asyncio.Future[str], positions: _Positions, words: Words) -> Reply:
     await positions.news.wait()
     if work.done():
         work.result()
-    await response.prepare(call.request)
+    stream = call.request.stream({**call.headers, "Content-Type": words.content_type})
     while not work.done():
-        await _write(response, positions, words)
+        await _write(stream, positions, words)
         await asyncio.wait({work}, timeout=_PAUSE_S)
-    await _write(response, positions, words)
+    await _write(stream, positions, words)
     try:
         lines = words.done(work.result())
     except MrpackError as error:
         with_log = not call.gateway.policy.beyond_loopback
         lines = words.failed(error_json(error, with_log=with_log))
     for line in lines:
-        await response.write(line + b"\n")
-    await response.write_eof()
-    return response
+        await stream.write(line + b"\n")
+    stream.end()
+    return stream
 
 
-async def _write(response: StreamResponse, positions: _Positions, words: Words) -> None:
+async def _write(stream: Stream, positions: _Positions, words: Words) -> None:
     found, total = positions.take()
     for blob, position in found:
-        await response.write(words.moved(blob, position, total) + b"\n")
+        await stream.write(words.moved(blob, position, total) + b"\n")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-
-from aiohttp.web import Response, StreamResponse
 
 from mrpack.errors import NotFound, UsageError
 from mrpack.model.overrides import duration_s
@@ -18,12 +15,14 @@ from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, insists_on
 from mrpack_runtime.gateway.call import JSON_TYPE
 from mrpack_runtime.gateway.errors import ModelNotFound, error_json
 from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents, TranslatedEvents
+from mrpack_runtime.gateway.exchange import Reply, Response
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.pool import Lease
 from mrpack_runtime.protocols import Answering, Asked, Served
 from mrpack_runtime.protocols.ignored import find_ignored
+from mrpack_runtime.protocols.keeping import take_keep_alive
 from mrpack_runtime.protocols.openai import check_fields
 from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.upstream import Connection
@@ -49,32 +48,33 @@ _DROPPED: Final = frozenset(
 )
 
 
-async def infer(call: Call) -> StreamResponse:
+async def infer(call: Call) -> Reply:
     """POST of any inference route in OpenAI's words, which are the engines', too."""
     body = await call.read_json()
     call.model = get_model(body)
     return await _ask(call, call.match.route.upstream, body, None)
 
 
-async def infer_form(call: Call) -> StreamResponse:
-    """POST of a form with files. It goes to the engine as it came: only its model is read here."""
-    content, content_type, call.model = await call.read_form()
-    async with lease(call) as found:
+async def infer_form(call: Call) -> Reply:
+    """POST of a form with files, which goes to the engine as it came."""
+    content, content_type, texts = await call.read_form()
+    call.model = get_model(texts)
+    with await lease(call, take_keep_alive(texts)) as found:
         if is_preload(call):
             return Response(headers=call.headers)
         path = call.match.route.upstream
+        _tell_ignored(call, found, path, texts, ())
         return await _exchange(call, found, path, content, None, None, content_type=content_type)
 
 
-async def infer_as(call: Call, asked: Asked) -> StreamResponse:
+async def infer_as(call: Call, asked: Asked) -> Reply:
     """The same for a request in other words; `call.model` says for which model."""
     return await _ask(call, asked.path, asked.body, asked)
 
 
-@asynccontextmanager
 async def lease(
     call: Call, keep_alive: str | None = None, check: Callable[[Want], None] | None = None
-) -> AsyncIterator[Lease]:
+) -> Lease:
     """The engine that serves `call.model` for the route's operation, with its defaults for requests.
 
     `check` is called when the model and its engine are known, before anything is loaded.
@@ -87,14 +87,10 @@ async def lease(
         want = replace(want, settings=replace(want.settings, keep_alive_s=duration_s(keep_alive)))
     call.model, call.engine = want.bundle.name, want.key.engine
     call.sampling = want.settings.sampling if operation is Operation.COMPLETION else {}
-    found = await call.gateway.pool.acquire(want)
-    try:
-        yield found
-    finally:
-        found.release()
+    return await call.gateway.pool.acquire(want)
 
 
-async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None) -> StreamResponse:
+async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None) -> Reply:
     has_media = screen(body)
     preload = is_preload(call)
 
@@ -111,10 +107,10 @@ async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None)
         if not preload:
             check_fields(path, body)
 
-    async with lease(call, asked.keep_alive if asked is not None else None, check) as found:
+    with await lease(call, take_keep_alive(body), check) as found:
         if preload:
             return Response(headers=call.headers)
-        _tell_ignored(call, path, body, asked.ignored if asked is not None else ())
+        _tell_ignored(call, found, path, body, asked.ignored if asked is not None else ())
         body["model"] = found.served_name
         if asked is not None:
             _rename_sampling(body, call.gateway.engines[call.engine])
@@ -133,9 +129,10 @@ def is_preload(call: Call) -> bool:
     return call.request.headers.get("X-Preload-Only") == "true"
 
 
-def _tell_ignored(call: Call, path: str, body: dict[str, Any], before: tuple[str, ...]) -> None:
+def _tell_ignored(call: Call, lease: Lease, path: str, body: dict[str, Any], before: tuple[str, ...]) -> None:
     """`before`: what the client's own API has and chat has not."""
-    if names := (*before, *find_ignored(call.engine, path, body)):
+    server = call.engine if lease.quirks is None else lease.quirks.name
+    if names := (*before, *find_ignored(server, path, body)):
         call.headers["X-Mrpack-Ignored"] = ", ".join(dict.fromkeys(names))
 
 
@@ -165,7 +162,7 @@ async def _exchange(
     asked: Asked | None,
     *,
     content_type: str = JSON_TYPE,
-) -> StreamResponse:
+) -> Reply:
     connection: Connection | None = None
     ready_at = time.monotonic()
     transcript = Transcript(call, path, content) if call.gateway.log_prompts else None
@@ -201,10 +198,10 @@ def _filter(
     return PassEvents(rename, call.match.route.stream_end) if quirky is None else QuirkyEvents(rename, quirky)
 
 
-async def _stream(call: Call, lease: Lease, answer: Answer, events: EventFilter) -> StreamResponse:
-    response = StreamResponse(headers=_headers(call, answer.head, events.content_type))
-    response.headers["Cache-Control"] = "no-store"
-    await response.prepare(call.request)
+async def _stream(call: Call, lease: Lease, answer: Answer, events: EventFilter) -> Reply:
+    headers = _headers(call, answer.head, events.content_type)
+    headers["cache-control"] = "no-store"
+    stream = call.request.stream(headers)
     before = last = b""
     try:
         while piece := await answer.read():
@@ -212,23 +209,23 @@ async def _stream(call: Call, lease: Lease, answer: Answer, events: EventFilter)
                 _note_first_byte(call)
             before, last = last, piece
             if passed := events.feed(piece):
-                await response.write(passed)
+                await stream.write(passed)
         if rest := events.end():
-            await response.write(rest)
+            await stream.write(rest)
         call.gateway.metrics.counted(call.model, (before + last)[-_USAGE_WITHIN:])
     except BrokenAnswer as error:
         reason = await lease.blame(error) if isinstance(error, EarlyEnd) else error
         with_log = not call.gateway.policy.beyond_loopback
-        await response.write(events.failed(error_json(reason, with_log=with_log)))
-    await response.write_eof()
-    return response
+        await stream.write(events.failed(error_json(reason, with_log=with_log)))
+    stream.end()
+    return stream
 
 
 def _note_first_byte(call: Call) -> None:
     call.gateway.metrics.first_byte(call.model, time.monotonic() - call.begun)
 
 
-async def _whole(call: Call, lease: Lease, answer: Answer) -> StreamResponse:
+async def _whole(call: Call, lease: Lease, answer: Answer) -> Reply:
     head = answer.head
     pieces: list[bytes] = []
     size = 0
@@ -238,16 +235,15 @@ async def _whole(call: Call, lease: Lease, answer: Answer) -> StreamResponse:
         pieces.append(piece)
         size += len(piece)
     _note_first_byte(call)
-    response = StreamResponse(status=head.status, headers=_headers(call, head))
-    await response.prepare(call.request)
+    stream = call.request.stream(_headers(call, head), status=head.status)
     renamer = Renamer(call.model)
-    await response.write(renamer.feed(b"".join(pieces)))
+    await stream.write(renamer.feed(b"".join(pieces)))
     pieces.clear()
     while piece := await answer.read():
-        await response.write(renamer.feed(piece))
-    await response.write(renamer.end())
-    await response.write_eof()
-    return response
+        await stream.write(renamer.feed(piece))
+    await stream.write(renamer.end())
+    stream.end()
+    return stream
 
 
 async def _send(call: Call, lease: Lease, head: ResponseHead, content: bytes) -> Response:
@@ -259,8 +255,7 @@ async def _send(call: Call, lease: Lease, head: ResponseHead, content: bytes) ->
     else:
         passed = renamer_for(lease.served_name, call.model)(_checked(content))
     response = Response(status=status, body=passed, headers=_headers(call, head, JSON_TYPE))
-    await response.prepare(call.request)
-    await response.write_eof()
+    call.request.send(response)
     _note_first_byte(call)
     if head.status < 400:
         call.gateway.metrics.counted(call.model, content)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +19,11 @@ from mrpack_runtime.gateway import (
     observe,
     ollama,
     proxy,
+    recorded,
     tokens,
     translated,
 )
-from mrpack_runtime.gateway.call import Call, Handler, Match, Route
+from mrpack_runtime.gateway.call import JSON_TYPE, Call, Handler, Match, Route
 from mrpack_runtime.gateway.errors import ErrorShape, MethodNotAllowed, RouteNotFound, openai_shape
 from mrpack_runtime.gateway.guard import Scope
 from mrpack_runtime.gateway.openapi import describe
@@ -28,7 +31,7 @@ from mrpack_runtime.protocols.anthropic.answer import anthropic_error
 from mrpack_runtime.protocols.ollama.answer import ollama_error
 
 if TYPE_CHECKING:
-    from aiohttp.web import StreamResponse
+    from mrpack_runtime.gateway.exchange import Reply
 
 
 def _inference(
@@ -76,7 +79,7 @@ def _below(prefixes: tuple[str, ...], routes: tuple[Route, ...]) -> tuple[Route,
 # Literal first segments: an engine must not have one of these names.
 RESERVED: Final = frozenset(
     {"v1", "status", "ps", "df", "unload", "requests", "responses", "rerank", "score", "_configure"}
-    | {"install-backend", "uninstall-backend", "tokenize", "detokenize"}
+    | {"install-backend", "uninstall-backend", "tokenize", "detokenize", "apply-template"}
 )
 OPENAI_PREFIXES: Final = ("/engines/{engine}/v1", "/engines/v1", "/v1")
 
@@ -97,6 +100,7 @@ _UNVERSIONED: Final = (
     _translated("/score", translated.score, Operation.RERANKING),
     _translated("/tokenize", tokens.tokenize, None),
     _translated("/detokenize", tokens.detokenize, None),
+    _translated("/apply-template", tokens.apply_template, None),
 )
 
 # Below each of OPENAI_PREFIXES.
@@ -114,9 +118,15 @@ OPENAI_ROUTES: Final = (
 )
 
 
-async def _openapi(call: Call) -> StreamResponse:
+async def _openapi(call: Call) -> Reply:
     """GET /openapi.json: this table, described."""
-    return call.json(describe(call.gateway.version, mounted()))
+    return call.text(_document(call.gateway.version), JSON_TYPE)
+
+
+@lru_cache(maxsize=1)
+def _document(version: str) -> str:
+    """Takes 30 ms to write, and everybody may ask for it."""
+    return json.dumps(describe(version, mounted()), ensure_ascii=False)
 
 
 _CONTROL: Final = (
@@ -133,7 +143,7 @@ _CONTROL: Final = (
     _manage("GET", "/engines/_configure", configure.configured),
     _manage("POST", "/engines/_configure", configure.configure),
     _manage("POST", "/engines/{engine}/_configure", configure.configure),
-    _manage("GET", "/engines/requests", configure.requests),
+    _manage("GET", "/engines/requests", recorded.requests),
     _manage("POST", "/engines/install-backend", configure.install),
     _manage("POST", "/engines/uninstall-backend", configure.uninstall),
     _manage("GET", "/logs", control.logs),
@@ -222,45 +232,45 @@ class RouteTable:
             RouteNotFound: no row has this path.
             MethodNotAllowed: rows have this path, none with this method.
         """
-        for methods, engine, name in (found := self._find(path)):
+        for methods, engine, name in self._find(path):
             if (route := methods.get("GET" if method == "HEAD" else method)) is not None:
                 return Match(route, engine, name)
-        raise MethodNotAllowed(f"{path} does not take {method}", allowed=_allowed(found))
+        raise MethodNotAllowed(f"{path} does not take {method}", allowed=self.allowed_methods(path))
 
     def allowed_methods(self, path: str) -> tuple[str, ...]:
         """For OPTIONS. Raises RouteNotFound."""
-        return _allowed(self._find(path))
+        methods = {method: None for methods, _, _ in self._find(path) for method in methods}
+        return (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")
 
     def error_shape(self, path: str) -> ErrorShape:
         """That of the API which has this path, whatever the method; OpenAI's where none has."""
         try:
-            (methods, _, _), *_ = self._find(path)
+            methods, _, _ = next(self._find(path))
         except RouteNotFound:
             return next((shape for start, shape in _SHAPES.items() if path.startswith(start)), openai_shape)
         return next(iter(methods.values())).errors
 
-    def _find(self, path: str) -> list[tuple[Mapping[str, Route], str | None, str]]:
-        """The rows by method, the engine and the name, of every template that fits; the closest first."""
+    def _find(self, path: str) -> Iterator[tuple[Mapping[str, Route], str | None, str]]:
+        """The rows by method, the engine and the name, of every template that fits; the closest first.
+
+        Raises RouteNotFound instead of the first when there is none.
+        """
         engine, template = None, path
         if path.startswith("/engines/"):
             word, slash, rest = path.removeprefix("/engines/").partition("/")
             if slash and word not in RESERVED:
                 engine, template = word, f"/engines/{{engine}}/{rest}"
-        if (methods := self._exact.get(template)) is not None:
-            return [(methods, engine, "")]
-        found = []
+        found = False
+        if (exact := self._exact.get(template)) is not None:
+            found = True
+            yield exact, engine, ""
         for (start, end), methods in self._named.items():
             if (
                 template.startswith(start)
                 and template.endswith(end)
                 and len(template) > len(start) + len(end)
             ):
-                found.append((methods, engine, template[len(start) : len(template) - len(end)]))
+                found = True
+                yield methods, engine, template[len(start) : len(template) - len(end)]
         if not found:
             raise RouteNotFound(f"there is nothing at {path}")
-        return found
-
-
-def _allowed(found: list[tuple[Mapping[str, Route], str | None, str]]) -> tuple[str, ...]:
-    methods = {method: None for methods, _, _ in found for method in methods}
-    return (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")

@@ -55,16 +55,22 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 class Transcript:
-    """One exchange with an engine: a line of JSON for what it is asked, and one for its answer."""
+    """One exchange with an engine: a line of JSON for what it is asked, and one for its answer.
+
+    Both are kept for `/engines/requests`, too.
+    """
 
     def __init__(self, call: Call, path: str, content: bytes) -> None:
         headers = call.request.headers
+        self._call = call
         self._key = find_key(headers)
         self._common = {"request_id": request_id(headers), "model": call.model, "engine": call.engine}
         self._heard = bytearray()
         self._size = 0
+        self._asked = self._text(content)
+        self._asked_at = time.time()
         call.headers[REQUEST_ID] = self._common["request_id"]
-        self._note({"path": path, "request": self._text(content), "size": len(content)})
+        self._note({"path": path, "request": self._asked, "size": len(content)})
 
     def hear(self, piece: bytes) -> None:
         self._heard += piece[: max(0, TEXT_LIMIT + _MARGIN - len(self._heard))]
@@ -72,7 +78,24 @@ class Transcript:
 
     def end(self, status: int | None) -> None:
         """`status`: of the engine's answer, None when there was none."""
-        self._note({"status": status, "answer": self._text(bytes(self._heard)), "size": self._size})
+        answer = self._text(bytes(self._heard))
+        self._note({"status": status, "answer": answer, "size": self._size})
+        request = self._call.request
+        failed = status is None or status >= 400
+        self._call.gateway.inspector.keep(
+            {
+                "id": self._common["request_id"],
+                "model": self._call.model,
+                "method": request.method,
+                "url": request.path,
+                "request": self._asked,
+                "error" if failed else "response": answer,
+                "timestamp": int(self._asked_at),
+                "status_code": 502 if status is None else status,
+                "user_agent": request.headers.get("User-Agent", ""),
+                "origin": request.headers.get("Origin", ""),
+            }
+        )
 
     def _text(self, content: bytes) -> str:
         seen = content[: TEXT_LIMIT + _MARGIN].decode(errors="replace")

@@ -14,9 +14,8 @@ from mrpack_runtime.protocols.responses.request import parse_response_request
 from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
-    from aiohttp.web import StreamResponse
-
     from mrpack_runtime.gateway.call import Call
+    from mrpack_runtime.gateway.exchange import Reply
     from mrpack_runtime.protocols.responses.history import Turn
 
 
@@ -31,39 +30,41 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
-async def messages(call: Call) -> StreamResponse:
+async def messages(call: Call) -> Reply:
     """POST …/messages: Anthropic's, by any engine."""
     body = await call.read_json()
     call.model = get_model(body)
     return await infer_as(call, parse_message_request(body))
 
 
-async def create_response(call: Call) -> StreamResponse:
+async def create_response(call: Call) -> Reply:
     """POST …/responses: OpenAI's newer API, by any engine."""
     body = await call.read_json()
     call.model = get_model(body)
     return await infer_as(call, parse_response_request(body, call.gateway.history))
 
 
-async def show_response(call: Call) -> StreamResponse:
+async def show_response(call: Call) -> Reply:
     """GET …/responses/{id}: one that was stored."""
     return call.json(_turn(call).response)
 
 
-async def input_items(call: Call) -> StreamResponse:
+async def input_items(call: Call) -> Reply:
     """GET …/responses/{id}/input_items: what was asked, the last first unless `order=asc`."""
     turn, query = _turn(call), call.request.query
     before = turn.before.conversation() if turn.before is not None else []
     items = [{"id": f"{turn.response['id']}_{i}", **item} for i, item in enumerate((*before, *turn.input))]
     if as_word(query.get("order", "desc"), "order", ("asc", "desc")) == "desc":
         items.reverse()
-    if (last := query.get("after")) is not None:
+    if (before_page := query.get("after")) is not None:
         ids = [item["id"] for item in items]
-        as_word(last, "after", ids)
-        items = items[ids.index(last) + 1 :]
+        if before_page not in ids:
+            raise ResponseNotFound(f"the response has no item {before_page[:80]!r}")
+        items = items[ids.index(before_page) + 1 :]
     page = items[: _limit(query.get("limit", str(_PAGE)))]
-    ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
-    return call.json({"object": "list", "data": page, "has_more": len(page) < len(items), **ends})
+    first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
+    more = len(page) < len(items)
+    return call.json({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
 
 
 def _limit(text: str) -> int:
@@ -73,7 +74,7 @@ def _limit(text: str) -> int:
     return number
 
 
-async def cancel_response(call: Call) -> StreamResponse:
+async def cancel_response(call: Call) -> Reply:
     """POST …/responses/{id}/cancel: refused, since none goes on in the background."""
     _turn(call)
     raise RequestRefused(
@@ -82,7 +83,7 @@ async def cancel_response(call: Call) -> StreamResponse:
     )
 
 
-async def delete_response(call: Call) -> StreamResponse:
+async def delete_response(call: Call) -> Reply:
     """DELETE …/responses/{id}."""
     name = call.match.name
     if not call.gateway.history.delete(name):
@@ -99,14 +100,14 @@ def _turn(call: Call) -> Turn:
     return turn
 
 
-async def rerank(call: Call) -> StreamResponse:
+async def rerank(call: Call) -> Reply:
     """POST …/rerank: documents by what they have to do with a query."""
     body = await call.read_json()
     call.model = get_model(body)
     return await infer_as(call, parse_rerank(body))
 
 
-async def score(call: Call) -> StreamResponse:
+async def score(call: Call) -> Reply:
     """POST …/score: how much two texts have to do with each other."""
     body = await call.read_json()
     call.model = get_model(body)

@@ -101,7 +101,9 @@ ARGUMENTS: Final[Mapping[str, str]] = {
     "strength": "strength",
 }
 # Taken from OpenAI's clients, and without a meaning here.
-WITHOUT_EFFECT: Final = frozenset({"model", "user", "style", "moderation", "input_fidelity"})
+WITHOUT_EFFECT: Final = frozenset({"user", "style", "moderation", "input_fidelity"})
+# The gateway has read them, and passes forms on as they are.
+_OF_GATEWAY: Final = frozenset({"model", "keep_alive"})
 _FIELDS: Final[Mapping[str, Field]] = {
     "prompt": text(PROMPT_LIMIT, empty=False),
     "n": whole(1, 10),
@@ -135,7 +137,7 @@ def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {}
     for name, value in body.items():
-        if value is None or name in WITHOUT_EFFECT:
+        if value is None or name in WITHOUT_EFFECT | _OF_GATEWAY:
             continue
         field = _FIELDS.get(name)
         if field is None:

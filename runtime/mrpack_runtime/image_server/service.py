@@ -20,6 +20,13 @@ from .wire import Answer, Request
 from .wish import Source, Wish, parse_wish
 
 _SEED_BITS: Final = 32
+# OpenAI's clients expect it at the end of a stream, and pipelines count no tokens.
+_NO_USAGE: Final[Mapping[str, Any]] = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
 
 
 class Painter(Protocol):
@@ -150,7 +157,7 @@ class Service:
 
     async def _stream(self, kind: _Kind, wish: Wish, events: AsyncIterator[Event], answer: Answer) -> None:
         await answer.begin_events()
-        common = {"created_at": int(self._clock()), **self._common(wish)}
+        common = {"created_at": int(self._clock()), **self._common(wish), "quality": wish.quality}
         async for event in events:
             value: dict[str, Any]
             match event:
@@ -160,6 +167,7 @@ class Service:
                 case Preview():
                     value = {
                         **common,
+                        "size": str(wish.size or "auto"),
                         "image_index": event.image,
                         "partial_image_index": event.number,
                         "b64_json": _base64(event.content),
@@ -172,6 +180,7 @@ class Service:
                         "image_index": event.image,
                         "seed": event.seed,
                         "b64_json": _base64(event.content),
+                        "usage": _NO_USAGE,
                     }
                     await _tell(answer, f"{kind.name}.completed", value)
                 case Ended():

@@ -40,6 +40,7 @@ class Wish:
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     asked: frozenset[str] = frozenset()
     steps_factor: float = 1.0
+    quality: str = _AUTO
     output_format: str = "png"
     compression: int | None = None
     stream: bool = False
@@ -71,6 +72,7 @@ def parse_wish(
     count = fields.get("n", 1)
     if count > defaults.get("max_images", 10):
         raise Refusal(f"n: this model paints at most {defaults['max_images']} images a request", param="n")
+    quality = fields.get("quality", _AUTO)
     output_format = fields.get("output_format", defaults.get("output_format", "png"))
     if "output_compression" in fields and output_format == "png":
         raise Refusal("output_compression: png loses nothing; jpeg and webp do", param="output_compression")
@@ -81,7 +83,8 @@ def parse_wish(
         seed=fields.get("seed", random_seed),
         arguments=MappingProxyType(_defaults(defaults) | asked),
         asked=frozenset(asked),
-        steps_factor=_STEPS_OF_QUALITY.get(fields.get("quality", _AUTO), 1.0),
+        steps_factor=_STEPS_OF_QUALITY.get(quality, 1.0),
+        quality=quality,
         output_format=output_format,
         compression=fields.get("output_compression"),
         stream=fields.get("stream", False),

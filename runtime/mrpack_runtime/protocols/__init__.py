@@ -76,8 +76,7 @@ JSON_LINES: Final = Framing("application/x-ndjson", _line)
 class Asked:
     """A request in OpenAI's words, for the engine's `path`; its `model` is filled in by the gateway.
 
-    `ignored` names the client's fields that change nothing. `keep_alive`: the engine's life after this
-    request as a duration, such as `5m`; None: as the settings say.
+    `ignored` names the client's fields that change nothing. What `body` has as `keep_alive` is the gateway's.
     """
 
     body: JsonObject
@@ -85,4 +84,3 @@ class Asked:
     framing: Framing
     path: str = CHAT
     ignored: tuple[str, ...] = ()
-    keep_alive: str | None = None

@@ -20,6 +20,7 @@ from mrpack_runtime.refusal import RequestRefused
 COMPLETION: Final = "/v1/completions"
 EMBEDDING: Final = "/v1/embeddings"
 IMAGES: Final = "/v1/images/generations"
+EDITS: Final = "/v1/images/edits"
 # OpenAI takes 4; chats with many names send more.
 _STOPS: Final = 64
 # A bound of ours: 200,000 short ones got no answer within a minute.

@@ -40,6 +40,8 @@ class Exchange(Protocol):
 
 
 class Quirks(Protocol):
+    name: str
+    """As in `QUIRKS`."""
     serial: bool
 
     def begin(self, path: str, body: JsonObject) -> Exchange:

@@ -20,9 +20,12 @@ JsonObject = dict[str, Any]
 
 # llama-server's, where llama_cpp.server has others: 1.1, and 16 tokens for completions.
 _DEFAULTS: Final = {"repeat_penalty": 1.0, "max_tokens": None}
+# Its word for llama-server's.
+_NAMES: Final = {"mirostat": "mirostat_mode", "max_completion_tokens": "max_tokens"}
 
 
 class LlamaCppServer:
+    name = "llama_cpp_server"
     serial = True  # one lock around the model: a second request would wait in there, without an end in sight
 
     def begin(self, path: str, body: JsonObject) -> Generation | Embeddings | Tokens:
@@ -112,8 +115,6 @@ def _chat(body: JsonObject) -> JsonObject:
     sent = _common(body)
     if isinstance(messages, list):
         sent["messages"] = [_message(message) for message in messages]
-    if "max_completion_tokens" in sent:
-        sent["max_tokens"] = sent.pop("max_completion_tokens")
     if sent.get("tool_choice") == "required":
         name = _only_function(sent.get("tools"))
         if name is None:
@@ -141,6 +142,9 @@ def _common(body: JsonObject) -> JsonObject:
         raise Unsupported("llama-cpp-python gives one answer a request", hint="leave out n and best_of")
     # A field that is null is a field that was left out, which it does not know for all of them.
     given = {name: value for name, value in body.items() if value is not None and name != "stream_options"}
+    for name, theirs in _NAMES.items():
+        if name in given:
+            given[theirs] = given.pop(name)
     return _DEFAULTS | given
 
 

@@ -17,7 +17,10 @@ _MISLEADING: Final = frozenset(
     }
 )
 # A package that is built runs code of its own: what is secret stays here. Installers keep theirs.
-_SECRETS: Final = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "PRIVATE_KEY", "CREDENTIAL")
+_SECRETS: Final = (
+    *("TOKEN", "SECRET", "PASSWORD", "API_KEY", "PRIVATE_KEY", "CREDENTIAL"),
+    "DOCKER_AUTH_CONFIG",
+)
 _OWN: Final = ("PIP_", "UV_")
 _QUIET: Final = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -36,6 +39,11 @@ class Installer(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def knows_torch(self) -> bool:
+        """Where its builds for each accelerator are."""
+        ...
+
     def make(self, environment: Path) -> tuple[str, ...]: ...
 
     def install(
@@ -53,6 +61,7 @@ class Pip:
 
     python: Path
     name: str = "pip"
+    knows_torch: bool = False
 
     def make(self, environment: Path) -> tuple[str, ...]:
         return (str(self.python), "-m", "venv", str(environment))
@@ -75,6 +84,7 @@ class Uv:
     program: Path
     python: Path
     name: str = "uv"
+    knows_torch: bool = True
 
     def make(self, environment: Path) -> tuple[str, ...]:
         return (str(self.program), "venv", "--python", str(self.python), str(environment))

@@ -20,7 +20,10 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallPlan:
-    """`why` says what decided; `skipped` which accelerators were passed over, and why."""
+    """`why` says what decided; `skipped` which accelerators were passed over, and why.
+
+    `caution`: what will be larger than it has to, or fail, unless something is set first; empty if nothing.
+    """
 
     recipe: Recipe
     variant: Variant
@@ -29,6 +32,7 @@ class InstallPlan:
     installer: Installer
     why: str
     skipped: tuple[str, ...] = ()
+    caution: str = ""
 
     @property
     def is_tested(self) -> bool:
@@ -76,6 +80,7 @@ class InstallPlan:
             "size": self.variant.size,
             "why": self.why,
             "skipped": list(self.skipped),
+            "caution": self.caution or None,
             "commands": self.shown(environment),
         }
 
@@ -126,6 +131,7 @@ def plan_install(
             installer=installer,
             why=f"{accelerator}: {verdict.reason}",
             skipped=tuple(reasons),
+            caution=_caution(variant, host, installer, indexes),
         )
     raise _refusal(recipe.engine, wanted, host, reasons)
 
@@ -161,6 +167,12 @@ def _possible_variant(
         else:
             return variant, ""
     return None, " or ".join(lacking) or "no recipe"
+
+
+def _caution(variant: Variant, host: HostFacts, installer: Installer, indexes: Mapping[str, str]) -> str:
+    if host.os != "linux" or installer.knows_torch or variant.index in indexes or not variant.plain_torch:
+        return ""
+    return f"{variant.plain_torch}: install uv, or set the index {variant.index!r} in config.toml"
 
 
 def _check_python(recipe: Recipe, version: tuple[int, int]) -> None:

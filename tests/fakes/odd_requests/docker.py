@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fakes.odd_requests.row import MODEL, posted, raw, sent
+from tests.fakes.odd_requests.row import MODEL, Odd, posted, raw
 
 CONFIGURE, UNLOAD = "/engines/_configure", "/engines/unload"
 DOCKER = (
@@ -22,8 +22,9 @@ DOCKER = (
     posted("models that are a word", {"models": "all"}, 400, "invalid_request", "models", path=UNLOAD),
     posted("everything, perhaps", {"all": "yes"}, 400, "invalid_request", "all", path=UNLOAD),
     posted("a pull of nothing", {}, 400, "invalid_request", "from", path="/models/create"),
-    sent("a tag without its name", raw("POST", "/models/x/tag", b""), 400, "invalid_request", "repo"),
+    Odd("a tag without its name", raw("POST", "/models/x/tag", b""), 400, "invalid_request", "repo"),
     posted("an engine to install", {"backend": "vllm"}, 501, "unsupported", path="/engines/install-backend"),
-    sent("what others asked", raw("GET", "/engines/requests"), 501, "unsupported"),
-    sent("a log that perhaps goes on", raw("GET", "/logs?follow=x"), 400, "invalid_request", "follow"),
+    Odd("what others asked", raw("GET", "/engines/requests"), 501, "unsupported"),
+    Odd("a flag twice", raw("GET", "/engines/ps?wide=&wide=true"), 400, "invalid_request", "wide"),
+    Odd("a log that perhaps goes on", raw("GET", "/logs?follow=x"), 400, "invalid_request", "follow"),
 )

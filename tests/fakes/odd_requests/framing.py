@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from tests.fakes.gateway import CHAT
-from tests.fakes.odd_requests.row import MESSAGES, MODEL, OLLAMA_CHAT, posted, raw, sent
+from tests.fakes.odd_requests.row import MESSAGES, MODEL, OLLAMA_CHAT, Odd, posted, raw
 
 FRAMING = (
-    sent("GET of a chat", raw("GET", CHAT), 405, "method_not_allowed"),
-    sent(
+    Odd("GET of a chat", raw("GET", CHAT), 405, "method_not_allowed"),
+    Odd(
         "PUT of a chat", raw("PUT", CHAT, b"{}", "Content-Type: application/json"), 405, "method_not_allowed"
     ),
-    sent("PATCH of a model", raw("PATCH", "/v1/models/x", b"{}"), 405, "method_not_allowed"),
-    sent("DELETE of all models", raw("DELETE", "/v1/models"), 405, "method_not_allowed"),
-    sent("a method nobody knows", raw("BREW", CHAT), 400, "invalid_request"),
-    sent("HEAD of a chat", raw("HEAD", CHAT), 405),
-    sent("HEAD of the models", raw("HEAD", "/v1/models"), 200),
-    sent("OPTIONS", raw("OPTIONS", CHAT), 204),
-    sent("OPTIONS of nothing", raw("OPTIONS", "/nope"), 404, "unknown_url"),
-    sent("GET of a message", raw("GET", MESSAGES), 405, "invalid_request_error", path=MESSAGES),
-    sent("GET of Ollama's chat", raw("GET", OLLAMA_CHAT), 405, "GET", path=OLLAMA_CHAT),
+    Odd("PATCH of a model", raw("PATCH", "/v1/models/x", b"{}"), 405, "method_not_allowed"),
+    Odd("DELETE of all models", raw("DELETE", "/v1/models"), 405, "method_not_allowed"),
+    Odd("PUT of health", raw("PUT", "/health", b""), 405, "method_not_allowed"),
+    Odd("a method nobody knows", raw("BREW", CHAT), 400, "invalid_request"),
+    Odd("HEAD of a chat", raw("HEAD", CHAT), 405),
+    Odd("HEAD of the models", raw("HEAD", "/v1/models"), 200),
+    Odd("OPTIONS", raw("OPTIONS", CHAT), 204),
+    Odd("OPTIONS of nothing", raw("OPTIONS", "/nope"), 404, "unknown_url"),
+    Odd("GET of a message", raw("GET", MESSAGES), 405, "invalid_request_error", path=MESSAGES),
+    Odd("GET of Ollama's chat", raw("GET", OLLAMA_CHAT), 405, "GET", path=OLLAMA_CHAT),
     posted("a slash at the end", b"{}", 404, "unknown_url", path=f"{CHAT}/"),
     posted("two slashes at the start", b"{}", 404, "unknown_url", path=f"/{CHAT}"),
     posted("other letters", b"{}", 404, "unknown_url", path="/v1/Chat/Completions"),
@@ -26,10 +27,11 @@ FRAMING = (
     posted("below Ollama's", b"{}", 404, "nothing at", path="/api/nope"),
     posted("below Anthropic's", b"{}", 404, "not_found_error", path="/anthropic/v1/nope"),
     posted("an engine nobody has", {"model": MODEL}, 404, "unknown_url", path="/engines/nope/v1/embeddings"),
-    sent("no model after the slash", raw("GET", "/v1/models/"), 404, "unknown_url"),
-    sent("an escaped slash", raw("GET", "/v1/models/team%2Fnope"), 404, "model_not_found", "model"),
-    sent("an escape that is none", raw("GET", "/v1/models/nope%zz"), 400, "invalid_request", "model"),
-    sent(
+    Odd("no model after the slash", raw("GET", "/v1/models/"), 404, "unknown_url"),
+    Odd("a path that nobody has", raw("GET", "/nope"), 404, "unknown_url"),
+    Odd("an escaped slash", raw("GET", "/v1/models/team%2Fnope"), 404, "model_not_found", "model"),
+    Odd("an escape that is none", raw("GET", "/v1/models/nope%zz"), 400, "invalid_request", "model"),
+    Odd(
         "escapes that climb", raw("GET", "/v1/models/%2e%2e%2f%2e%2e%2fetc"), 400, "invalid_request", "model"
     ),
     posted("no body", b"", 400, "invalid_json"),
@@ -41,6 +43,7 @@ FRAMING = (
     posted("UTF-16", '{"model": "x"}'.encode("utf-16"), 400, "invalid_json"),
     posted("a byte order mark", b'\xef\xbb\xbf{"model": ""}', 400, "invalid_json"),
     posted("not a number", b'{"model": "x", "temperature": NaN}', 400, "invalid_json"),
+    posted("more than any number", b'{"model": "x", "x": 1e999}', 400, "invalid_json"),
     posted("single quotes", b"{'model': 'x'}", 400, "invalid_json"),
     posted("100,000 lists in lists", b'{"model": ' + b"[" * 100_000, 400, "invalid_json"),
     posted("100,000 objects in objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400, "invalid_json"),
@@ -128,45 +131,45 @@ FRAMING = (
         "invalid_request",
         headers=("Content-Type: application/json", "Transfer-Encoding: rot13"),
     ),
-    sent(
+    Odd(
         "HTTP/1.0",
         raw("POST", CHAT, b"{}", "Content-Type: application/json", version="1.0"),
         400,
         "invalid_request",
         "model",
     ),
-    sent("no Host", raw("GET", "/v1/models").replace(b"Host: localhost\r\n", b""), 400, "invalid_request"),
-    sent("two Hosts", raw("GET", "/v1/models", None, "Host: localhost"), 400, "invalid_request"),
-    sent("a foreign Host", raw("GET", "/v1/models").replace(b"localhost", b"evil.example"), 403, "forbidden"),
-    sent(
+    Odd("no Host", raw("GET", "/v1/models").replace(b"Host: localhost\r\n", b""), 400, "invalid_request"),
+    Odd("two Hosts", raw("GET", "/v1/models", None, "Host: localhost"), 400, "invalid_request"),
+    Odd("a foreign Host", raw("GET", "/v1/models").replace(b"localhost", b"evil.example"), 403, "forbidden"),
+    Odd(
         "a foreign Host for Ollama",
         raw("GET", "/api/tags").replace(b"localhost", b"evil.example"),
         403,
         "Host",
         path="/api/tags",
     ),
-    sent("a web page", raw("GET", "/v1/models", None, "Origin: https://evil.example"), 403, "forbidden"),
-    sent("a length below nothing", raw("POST", CHAT, b"", "Content-Length: -1"), 400, "invalid_request"),
-    sent(
+    Odd("a web page", raw("GET", "/v1/models", None, "Origin: https://evil.example"), 403, "forbidden"),
+    Odd("a length below nothing", raw("POST", CHAT, b"", "Content-Length: -1"), 400, "invalid_request"),
+    Odd(
         "two lengths",
         raw("POST", CHAT, b"{}", "Content-Length: 2", "Content-Length: 3"),
         400,
         "invalid_request",
     ),
-    sent(
+    Odd(
         "a length and chunks",
         raw("POST", CHAT, b"0\r\n\r\n", "Content-Length: 5", "Transfer-Encoding: chunked"),
         400,
         "invalid_request",
     ),
-    sent("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "invalid_request"),
-    sent(
+    Odd("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "invalid_request"),
+    Odd(
         "a header of 100,000 letters",
         raw("GET", "/v1/models", None, "X: " + "x" * 100_000),
         400,
         "invalid_request",
     ),
-    sent(
+    Odd(
         "a broken line in a header", raw("GET", "/v1/models", None, "X: a\r\n b\x00"), 400, "invalid_request"
     ),
 )

@@ -44,6 +44,7 @@ MODELS = (
     posted(
         "a pickled tensor", {"model": MODEL, "prompt_embeds": "x"}, 400, "invalid_request", "prompt_embeds"
     ),
+    posted("a negative discard", {"model": MODEL, "n_discard": -1}, 400, "invalid_request", "n_discard"),
     posted(
         "a template of the client",
         {"model": MODEL, "chat_template": "x"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.fakes.gateway import CHAT
-from tests.fakes.odd_requests.row import MODEL, NEEDED, field, posted, raw, sent
+from tests.fakes.odd_requests.row import MODEL, NEEDED, Odd, field, posted, raw
 
 OPENAI = (
     field(CHAT, "messages", ...),
@@ -78,7 +78,7 @@ FINE = (
         200,
         needs_text=True,
     ),
-    sent(
+    Odd(
         "HTTP/1.0 with an answer",
         raw(
             "POST",
@@ -90,7 +90,7 @@ FINE = (
         200,
         needs_text=True,
     ),
-    sent(
+    Odd(
         "HTTP/1.0 with a stream",
         raw(
             "POST",

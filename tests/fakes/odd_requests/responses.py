@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fakes.odd_requests.row import MODEL, RESPONSES, field, posted, raw, sent
+from tests.fakes.odd_requests.row import MODEL, RESPONSES, Odd, field, posted, raw
 
 OPENAI_RESPONSES = (
     field(RESPONSES, "input", ...),
@@ -35,8 +35,8 @@ OPENAI_RESPONSES = (
         "previous_response_id",
         path=RESPONSES,
     ),
-    sent("a response of nobody", raw("GET", f"{RESPONSES}/resp_0"), 404, "response_not_found"),
-    sent("the input of nobody", raw("GET", f"{RESPONSES}/resp_0/input_items"), 404, "response_not_found"),
-    sent("DELETE of nobody's response", raw("DELETE", f"{RESPONSES}/resp_0"), 404, "response_not_found"),
+    Odd("a response of nobody", raw("GET", f"{RESPONSES}/resp_0"), 404, "response_not_found"),
+    Odd("the input of nobody", raw("GET", f"{RESPONSES}/resp_0/input_items"), 404, "response_not_found"),
+    Odd("DELETE of nobody's response", raw("DELETE", f"{RESPONSES}/resp_0"), 404, "response_not_found"),
     posted("an end to nobody's response", {}, 404, "response_not_found", path=f"{RESPONSES}/resp_0/cancel"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from tests.fakes.engine import PIXEL
@@ -30,11 +30,12 @@ NEEDED: dict[str, dict[str, Any]] = {
     "/v1/score": {"text_1": "one", "text_2": ["two"]},
     "/v1/tokenize": {"prompt": "one"},
     "/v1/detokenize": {"tokens": [1]},
+    "/v1/apply-template": {"messages": QUESTION},
 }
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Odd:
     """`code`: OpenAI's, Anthropic's type, or for Ollama, which has none, a word of its text.
 
@@ -44,10 +45,11 @@ class Odd:
     name: str
     raw: bytes
     status: int
-    code: str
-    param: str | None
-    needs_text: bool
-    path: str
+    code: str = ""
+    param: str | None = None
+    _: KW_ONLY
+    path: str = CHAT
+    needs_text: bool = False
 
     def to(self, model: str) -> bytes:
         """With the length of what is sent then."""
@@ -62,21 +64,6 @@ def raw(method: str, path: str, body: bytes | None = None, *headers: str, versio
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def sent(
-    name: str,
-    content: bytes,
-    status: int,
-    code: str = "",
-    param: str | None = None,
-    *,
-    path: str = CHAT,
-    needs_text: bool = False,
-) -> Odd:
-    return Odd(
-        name=name, raw=content, status=status, code=code, param=param, needs_text=needs_text, path=path
-    )
-
-
 def posted(
     name: str,
     body: Any,
@@ -89,7 +76,7 @@ def posted(
     needs_text: bool = False,
 ) -> Odd:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return sent(
+    return Odd(
         name, raw("POST", path, content, *headers), status, code, param, path=path, needs_text=needs_text
     )
 

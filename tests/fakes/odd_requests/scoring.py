@@ -11,6 +11,8 @@ SCORING = (
     field("/v1/score", "text_1", 7),
     field("/v1/tokenize", "prompt", ...),
     field("/v1/tokenize", "prompt", 7),
+    field("/v1/apply-template", "messages", ...),
+    field("/v1/apply-template", "messages", "hi"),
     field("/v1/detokenize", "tokens", [-1], param="tokens[0]"),
     field("/v1/detokenize", "tokens", [2**40], param="tokens[0]"),
 )

@@ -19,7 +19,7 @@ from mrpack.errors import NotFound, UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.mediatypes import OCI_MANIFEST
 from mrpack.oci.reference import Reference
-from mrpack.store.layout import REF_NAME
+from mrpack.store.entries import REF_NAME
 
 NAMING = Naming()
 

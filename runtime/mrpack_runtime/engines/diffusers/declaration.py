@@ -9,6 +9,7 @@ from typing import Any, Final
 from mrpack.errors import Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import BY_KEY
+from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -17,7 +18,6 @@ from mrpack_runtime.engine import (
     ModelBundle,
     Needs,
     Operation,
-    UnixEndpoint,
     find_installation,
 )
 from mrpack_runtime.engines.diffusers.memory import memory

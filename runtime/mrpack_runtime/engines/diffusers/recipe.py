@@ -22,6 +22,9 @@ _REQUIREMENTS: Final = (
     "protobuf",
 )
 
+# torch 2.13.0 asks for CUDA 13 on every Linux.
+_FOR_GPUS: Final = "pip's own index has torch for NVIDIA's GPUs alone, about 6 GiB more"
+
 
 def _variant(accelerator: str, size: int, index: str, torch_backend: str) -> Variant:
     return Variant(
@@ -33,6 +36,7 @@ def _variant(accelerator: str, size: int, index: str, torch_backend: str) -> Var
         index=index,
         needs_index=accelerator == "rocm",
         torch_backend=torch_backend,
+        plain_torch=_FOR_GPUS if accelerator == "cpu" else "",
     )
 
 

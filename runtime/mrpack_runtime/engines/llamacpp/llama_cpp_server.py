@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.engine import Installation, Launch, Operation, UnixEndpoint, find_installation
+from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.engine import Installation, Launch, Operation, find_installation
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option

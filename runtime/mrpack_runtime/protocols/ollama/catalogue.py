@@ -11,8 +11,9 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 
-# That of Ollama whose API this is: clients look at it before they use what came later.
-API_VERSION: Final = "0.12.0"
+# The first Ollama that has Responses and Anthropic's messages beside its own routes, as we do: clients look
+# at it before they use what came later.
+API_VERSION: Final = "0.14.0"
 # Ollama calls what stays for ever a date in the far future, too.
 _FOR_EVER: Final = 4102444800.0  # 2100-01-01
 
@@ -46,8 +47,10 @@ def show_json(entry: LibraryEntry, capabilities: list[str], settings: str) -> Js
     }
 
 
-def running_json(entry: LibraryEntry, name: str, *, expires: float | None, context: int | None) -> JsonObject:
-    """`expires`: Unix seconds; None: never."""
+def running_json(
+    entry: LibraryEntry, name: str, *, expires: float | None, context: int | None, vram: int
+) -> JsonObject:
+    """`expires`: Unix seconds; None: never. `vram`: bytes on GPUs."""
     return {
         "name": name,
         "model": name,
@@ -55,7 +58,7 @@ def running_json(entry: LibraryEntry, name: str, *, expires: float | None, conte
         "digest": entry.digest.hex,
         "details": details(entry),
         "expires_at": timestamp(_FOR_EVER if expires is None else expires),
-        "size_vram": 0,
+        "size_vram": vram,
         "context_length": context or 0,
     }
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import is_whole
 from mrpack_runtime.protocols import CHAT, JSON_LINES, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, schema_format
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_switch, as_text, as_texts
+from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
 from mrpack_runtime.refusal import RequestRefused
 
@@ -38,12 +38,12 @@ _OPTIONS: Final[Mapping[str, str]] = {
 # What Ollama's own runner is started with: here the settings of the model say that (docs/overrides.md).
 _LOADING: Final = frozenset(
     {"num_ctx", "num_batch", "num_gpu", "main_gpu", "low_vram", "vocab_only", "use_mmap", "use_mlock"}
-    | {"num_thread", "numa", "f16_kv", "penalize_newline", "tfs_z", "num_gqa"}
+    | {"num_thread", "numa", "f16_kv", "penalize_newline", "tfs_z", "num_gqa", "logits_all", "embedding_only"}
 )
 _IGNORED: Final = frozenset({"template", "context", "truncate", "shift"})
 _TRANSLATED: Final = frozenset(
     {"model", "name", "messages", "prompt", "system", "suffix", "raw", "images", "tools", "format", "think"}
-    | {"options", "stream", "keep_alive", "input", "dimensions"}
+    | {"options", "stream", "input", "dimensions"}
 )
 _LEVELS: Final = ("low", "medium", "high")
 # By their first bytes; engines look at the content, and the URL wants a type.
@@ -94,7 +94,6 @@ def parse_chat(body: JsonObject) -> Asked:
         answering=ChatAnswer,
         framing=JSON_LINES,
         ignored=ignored,
-        keep_alive=parse_keep_alive(body.get("keep_alive")),
     )
 
 
@@ -122,7 +121,6 @@ def parse_generate(body: JsonObject) -> Asked:
         answering=GenerateAnswer,
         framing=JSON_LINES,
         ignored=ignored,
-        keep_alive=parse_keep_alive(body.get("keep_alive")),
     )
 
 
@@ -135,23 +133,6 @@ def parse_embed(body: JsonObject) -> Asked:
 
 def parse_legacy_embed(body: JsonObject) -> Asked:
     return _embedding(body, {"input": [as_text(body.get("prompt"), "prompt")]}, legacy=True)
-
-
-def parse_keep_alive(value: Any) -> str | None:
-    """As a duration of ours: `5m`, `300s`, `0`, `-1`. A number is seconds.
-
-    Raises RequestRefused.
-    """
-    if value is None:
-        return None
-    if isinstance(value, float):
-        value = int(value)
-    if isinstance(value, str | int) and str(value).startswith("-"):
-        return "-1"
-    kind = BY_KEY["keep_alive"].kind
-    if wanted := kind.refusal(value):
-        raise RequestRefused(f"keep_alive must be {wanted}", param="keep_alive")
-    return str(kind.canonical(value))
 
 
 def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
@@ -184,11 +165,10 @@ def _embedding(body: JsonObject, given: JsonObject, *, legacy: bool) -> Asked:
     ignored = [name for name in sorted(_IGNORED) if body.get(name)]
     return Asked(
         path=_EMBEDDINGS,
-        body=given,
+        body=given | {name: body[name] for name in (KEEP_ALIVE,) if name in body},
         answering=LegacyEmbedAnswer if legacy else EmbedAnswer,
         framing=JSON_LINES,
         ignored=(*ignored, *(f"options.{name}" for name in options)),
-        keep_alive=parse_keep_alive(body.get("keep_alive")),
     )
 
 

@@ -23,10 +23,14 @@ _TRANSLATED: Final = frozenset(
 # About OpenAI's own service, or wishes that no engine can read.
 _IGNORED: Final = frozenset(
     {"metadata", "include", "user", "safety_identifier", "service_tier", "prompt_cache_key"}
-    | {"prompt_cache_retention", "stream_options"}
+    | {"prompt_cache_options", "prompt_cache_retention", "stream_options", "access_programs", "moderation"}
+    | {"background_options", "context_management", "image"}
 )
-_IGNORED_PARTS: Final = (("text", "verbosity"), ("reasoning", "summary"), ("reasoning", "generate_summary"))
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
+_IGNORED_PARTS: Final = (
+    ("text", "verbosity"),
+    *(("reasoning", name) for name in ("summary", "generate_summary", "context", "mode")),
+)
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def parse_response_request(body: JsonObject, history: History) -> Asked:
@@ -64,7 +68,7 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
 
 
 def _ignored(body: JsonObject) -> tuple[str, ...]:
-    names = [name for name in _IGNORED if name != "metadata" and body.get(name)]
+    names = [name for name in (*_IGNORED, "max_tool_calls") if name != "metadata" and body.get(name)]
     names += [f"{group}.{name}" for group, name in _IGNORED_PARTS if (body.get(group) or {}).get(name)]
     return tuple(sorted(names))
 
@@ -158,6 +162,8 @@ def _part(part: JsonObject, where: str) -> JsonObject:
     match part.get("type"):
         case "input_text" | "output_text" | "text":
             return {"type": "text", "text": as_text(part.get("text"), f"{where}.text")}
+        case "refusal":
+            return {"type": "text", "text": as_text(part.get("refusal"), f"{where}.refusal")}
         case "refusal":
             return {"type": "text", "text": as_text(part.get("refusal"), f"{where}.refusal")}
         case "input_image":

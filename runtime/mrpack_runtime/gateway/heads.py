@@ -1,0 +1,171 @@
+"""The heads of requests and answers: strict reading of the one, writing of the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from mrpack_runtime.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, framing_of, parse_fields
+
+FIELDS_LIMIT: Final = 100
+LINE_LIMIT: Final = 16 * 1024
+_SHOWN: Final = 80
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
+_REQUEST_LINE = re.compile(rb"(%s) ([!-~]+) HTTP/1\.([01])" % "|".join(_METHODS).encode())
+_START = re.compile(rb"[A-Z]{1,7}(?: |$)")
+_NOTHING: Final = (b"", b"\r")
+# As proxies are asked: RFC 9112, 3.2.2 wants everybody to understand it.
+_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_ONE_LINE = re.compile(r"[^\r\n]*")
+_STATUSES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Headers(Mapping[str, str]):
+    """Of a request, by names in any case; of a name that comes twice, the first value."""
+
+    __slots__ = ("_fields", "_first")
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self._first = dict(reversed(fields))
+
+    def __getitem__(self, name: str) -> str:
+        return self._first[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a name."""
+        wanted = name.lower()
+        return [value for field, value in self._fields if field == wanted]
+
+
+class RequestHead(NamedTuple):
+    """`path` is unescaped, `query_text` as it came; `length` of the body: 0 without one, None in chunks."""
+
+    method: str
+    path: str
+    query_text: str
+    headers: Headers
+    length: int | None
+    may_stay: bool
+    can_chunk: bool
+    """Whether the client understands an answer in chunks."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Of a name that comes twice, all values with commas between: who asks for one value refuses them."""
+        found: dict[str, str] = {}
+        for name, value in parse_qsl(self.query_text, keep_blank_values=True):
+            found[name] = f"{found[name]},{value}" if name in found else value
+        return found
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits to be told before it sends its body."""
+        return self.can_chunk and self.headers.get("expect", "").lower() == "100-continue"
+
+
+def split_head(content: bytes) -> tuple[bytes, bytes] | None:
+    """A head without its empty line, and what follows; None: there is more to come.
+
+    Raises:
+        Malformed: this will never be a head.
+    """
+    if content.startswith(b"\r\n"):  # RFC 9112, 2.2: some end a body with a line end too many
+        content = content[2:]
+    end = content.find(b"\r\n\r\n", 0, HEAD_LIMIT)
+    if end >= 0:
+        return content[:end], content[end + 4 :]
+    if len(content) >= HEAD_LIMIT:
+        raise Malformed(f"a head of more than {HEAD_LIMIT} bytes")
+    if content not in _NOTHING and not _START.match(content):
+        raise Malformed("no request line")
+    if content.count(b"\n") > content.count(b"\r\n"):
+        raise Malformed("a line end without carriage return")
+    return None
+
+
+def parse_request_head(content: bytes) -> RequestHead:
+    """`content` without its empty line.
+
+    Raises:
+        Malformed: not HTTP/1, of unclear length, or over the limits.
+    """
+    first, *lines = content.split(b"\r\n")
+    if len(lines) > FIELDS_LIMIT:
+        raise Malformed(f"more than {FIELDS_LIMIT} headers")
+    if len(content) > LINE_LIMIT and max(map(len, (first, *lines))) > LINE_LIMIT:
+        raise Malformed(f"a line of more than {LINE_LIMIT} bytes")
+    line = _known_line(first) if len(first) <= SHORT_LINE else _parse_line(first)
+    fields = parse_fields(lines)
+    framing = framing_of(fields)
+    if framing.chunked and not line.is_modern:
+        raise Malformed("chunks in HTTP/1.0")
+    return RequestHead(
+        line.method,
+        line.path,
+        line.query_text,
+        Headers(fields),
+        length=None if framing.chunked else framing.length or 0,
+        may_stay=line.is_modern and "close" not in framing.connection,
+        can_chunk=line.is_modern,
+    )
+
+
+class _Line(NamedTuple):
+    method: str
+    path: str
+    query_text: str
+    is_modern: bool
+
+
+def _parse_line(content: bytes) -> _Line:
+    match = _REQUEST_LINE.fullmatch(content)
+    if match is None:
+        raise Malformed("no request line of HTTP/1, or an unknown method")
+    target = match[2].decode("ascii")
+    if not target.startswith("/"):
+        target = _ABSOLUTE.sub("", target, count=1)
+    escaped, _, query = target.partition("#")[0].partition("?")
+    path = unquote(escaped) if "%" in escaped else escaped or "/"
+    if not path.isprintable():  # it would forge lines of a log
+        raise Malformed(f"a path with a control character: {escaped[:_SHOWN]}")
+    return _Line(match[1].decode("ascii"), path, query, match[3] == b"1")
+
+
+# Clients ask for the same again and again.
+_known_line = lru_cache(maxsize=256)(_parse_line)
+
+
+def answer_head(status: int, headers: Mapping[str, str], *, framing: str, stays: bool, now: float) -> bytes:
+    """`framing` is the line that tells where the body ends, if there is one; `now` in Unix seconds.
+
+    Raises:
+        ValueError: a header would end its line.
+    """
+    start = _answer_start(status, tuple(headers.items()), int(now))
+    end = "" if stays else "Connection: close\r\n"
+    return f"{start}{framing}{end}\r\n".encode()
+
+
+@lru_cache(maxsize=256)
+def _answer_start(status: int, headers: tuple[tuple[str, str], ...], second: int) -> str:
+    """All answers of an engine begin in the same words."""
+    lines = [
+        f"HTTP/1.1 {_STATUSES.get(status) or f'{status} '}",
+        *(f"{name}: {value}" for name, value in headers),
+        f"Date: {formatdate(second, usegmt=True)}",
+    ]
+    if not all(map(_ONE_LINE.fullmatch, lines)):
+        raise ValueError("a header with an end of line in it")
+    return "\r\n".join([*lines, ""])
