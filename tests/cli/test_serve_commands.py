@@ -30,19 +30,6 @@ TEXT = "Hello from a fake engine."
 
 
 @pytest.fixture
-def llama(tmp_path: Path) -> FakeLlamaServer:
-    return FakeLlamaServer.install(tmp_path / "bin")
-
-
-@pytest.fixture
-def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path) -> Mrpack:
-    """With a fake llama-server on PATH and one model, `tiny`."""
-    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
-    mrpack("package", "--gguf", tiny_model, "tiny")
-    return mrpack
-
-
-@pytest.fixture
 def socket_path(short_folder: Path) -> Path:
     return short_folder / "s"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,18 +21,6 @@ from tests.waiting import until
 # A stream may end within 30 s; everything else is over at once, and this machine may be slow.
 DEADLINE_S = 60.0
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def llama(tmp_path: Path) -> FakeLlamaServer:
-    return FakeLlamaServer.install(tmp_path / "bin")
-
-
-@pytest.fixture
-def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path) -> Mrpack:
-    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
-    mrpack("package", "--gguf", tiny_model, "tiny")
-    return mrpack
 
 
 @pytest.fixture
