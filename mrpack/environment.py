@@ -13,6 +13,7 @@ from mrpack.errors import UsageError, from_os_error
 from mrpack.model.amounts import parse_size
 from mrpack.neighbours import NEIGHBOURS
 from mrpack.oci.reference import ReferenceDefaults
+from mrpack.store.durable import is_foreign
 
 _T = TypeVar("_T")
 
@@ -88,8 +89,7 @@ class Settings:
     @property
     def working_home(self) -> Path:
         """For logs: `home`, or `cache` when that is on a read-only disk or another user's."""
-        is_foreign = self.home.is_dir() and not os.access(self.home, os.W_OK)
-        return self.cache if self.cache is not None and is_foreign else self.home
+        return self.cache if self.cache is not None and is_foreign(self.home) else self.home
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

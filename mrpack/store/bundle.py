@@ -17,7 +17,7 @@ from mrpack.errors import from_os_error
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
 from mrpack.oci.descriptor import Descriptor
-from mrpack.store.durable import Taken, make_folder, take
+from mrpack.store.durable import Taken, is_foreign, make_folder, take
 from mrpack.store.layout import OciLayout
 from mrpack.store.unpacked import UnpackedArchives
 
@@ -47,8 +47,7 @@ class Bundles:
     """Those of one store in `home`; new ones go to `cache` when `home` belongs to somebody else."""
 
     def __init__(self, layout: OciLayout, home: Path, cache: Path | None) -> None:
-        # A store on a read-only disk, or another user's.
-        self._is_foreign = cache is not None and home.is_dir() and not os.access(home, os.W_OK)
+        self._is_foreign = cache is not None and is_foreign(home)
         made = cache if cache is not None and self._is_foreign else home
         self._layout = layout
         self._folder = home / "bundles"

@@ -32,6 +32,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_foreign(home: Path) -> bool:
+    """Whether a folder that exists is on a read-only disk, or another user's."""
+    return home.is_dir() and not os.access(home, os.W_OK)
+
+
 def sync_file(path: Path) -> None:
     """For who did not write it through a handle of his own."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

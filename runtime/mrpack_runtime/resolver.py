@@ -78,7 +78,6 @@ class Resolver:
         self._looked = -math.inf
         self._known: dict[tuple[str, str | None, Operation | None], Want] = {}
         self._by_labels: dict[tuple[str, str, str], Engine | None] = {}
-        self._expected: dict[ModelConfig, Engine | None] = {}
         self._pulls: dict[str, asyncio.Future[None]] = {}
         # Of their own: slow ones must not keep those waiting whose models are here.
         self._pull_threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "pull")

@@ -7,9 +7,10 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-JsonObject = dict[str, Any]
+from mrpack_runtime.protocols import JsonObject
+
 # Docker Model Runner's, of each model; its text is bounded where it is written down.
 _RECORDS: Final = 10
 _MODELS: Final = 64
