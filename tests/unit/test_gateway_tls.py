@@ -15,6 +15,8 @@ import pytest
 from mrpack.errors import AccessDenied, MrpackError, UsageError
 from mrpack_runtime.client import GatewayClient, Stranger, Tls
 from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.gateway.app import run_loop
+from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.tls import server_context
 from tests.fakes.certificates import Authority, make_authority
@@ -28,16 +30,23 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return made
 
 
-def ask(folder: Path, authority: Authority, question: Callable[[TcpEndpoint], Any]) -> Any:
+def ask(
+    folder: Path,
+    authority: Authority,
+    question: Callable[[TcpEndpoint], Any],
+    *,
+    deadlines: Deadlines | None = None,
+    run: Callable[[Any], Any] = asyncio.run,
+) -> Any:
     """In a thread, of a gateway that speaks TLS."""
 
     async def main() -> Any:
         tls = server_context(authority.certificate, authority.key)
-        async with gateway(folder, tls=tls) as g:
+        async with gateway(folder, tls=tls, deadlines=deadlines) as g:
             assert isinstance(g.client.endpoint, TcpEndpoint)
             return await asyncio.to_thread(question, g.client.endpoint)
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_the_commands_speak_tls_and_check_the_certificate(short_folder, authority):
@@ -57,6 +66,16 @@ def test_the_commands_speak_tls_and_check_the_certificate(short_folder, authorit
             GatewayClient(endpoint).version()
 
     ask(short_folder, authority, question)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, run_loop], ids=["asyncio", "uvloop"])
+def test_no_piece_of_a_stream_waits_for_the_next(short_folder, authority, run):
+    def question(endpoint: TcpEndpoint) -> None:
+        client = GatewayClient(endpoint, tls=Tls(authority.ca_file))
+        asked = {"messages": [{"role": "user", "content": "hi"}], "fake": {"chunks": 9, "delay": 0.02}}
+        assert len(list(client.chat({"model": "fake", **asked}))) == 11
+
+    ask(short_folder, authority, question, deadlines=Deadlines(write_s=1.0, patrol_s=0.05), run=run)
 
 
 def test_old_versions_of_tls_are_refused(short_folder, authority):

@@ -74,7 +74,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = made = cast("asyncio.Transport", transport)
-        made.set_write_buffer_limits(high=0)  # uvloop then writes at once, as asyncio does
+        # For uvloop to write at once, as asyncio does; 0 would stop TLS, where nothing left counts as full.
+        made.set_write_buffer_limits(high=1)
         self._address = peer_address(made.get_extra_info("peername"))
         self._server.connections.add(self)
         if not self._server.let_in(self._address):
