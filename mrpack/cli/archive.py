@@ -15,6 +15,7 @@ from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.messages import writing_result
 from mrpack.cli.progress import reporting
+from mrpack.cli.values import FILE, local_models
 from mrpack.errors import UsageError, from_os_error
 from mrpack.verbs import archive as verbs
 from mrpack.verbs.scratch import scratch_file
@@ -23,8 +24,8 @@ _PIPE: Final = Path("-")
 
 
 @command("export")
-@click.argument("model", shell_complete=options.local_models)
-@click.argument("file", type=options.FILE)
+@click.argument("model", shell_complete=local_models)
+@click.argument("file", type=FILE)
 @options.referrers
 def export(invocation: Invocation, model: str, file: Path, referrers: bool) -> None:
     """Write the local MODEL to FILE, an OCI image layout in one tar. Prints the digest.
@@ -48,22 +49,19 @@ def export(invocation: Invocation, model: str, file: Path, referrers: bool) -> N
 
 
 def _export_to_pipe(invocation: Invocation, model: str, *, referrers: bool) -> None:
-    """Whole first: what cannot be read is known before anything is written."""
     if invocation.json:
         raise UsageError("--json does not go with `-`", hint="standard output is the archive")
     if sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal", hint="name a FILE, or write into a pipe")
-    with scratch_file(invocation.workspace, ".tar") as path:
-        with reporting(invocation, "exporting") as report:
-            moved = verbs.export_model(invocation.workspace, model, path, referrers=referrers, report=report)
-        with path.open("rb") as archive, writing_result():
-            shutil.copyfileobj(archive, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-    invocation.say(str(moved.digest))
+    pipe = sys.stdout.buffer
+    with reporting(invocation, "exporting") as report, writing_result():
+        digest = verbs.stream_model(invocation.workspace, model, pipe, referrers=referrers, report=report)
+        pipe.flush()
+    invocation.say(str(digest))
 
 
 @command("import")
-@click.argument("file", type=options.FILE)
+@click.argument("file", type=FILE)
 @click.argument("name", required=False)
 @options.referrers
 def import_(invocation: Invocation, file: Path, name: str | None, referrers: bool) -> None:
@@ -78,7 +76,9 @@ def import_(invocation: Invocation, file: Path, name: str | None, referrers: boo
       mrpack import smollm2.tar registry.example.com/team/smollm2:v1
     """
     with _received(invocation, file) as path, reporting(invocation, "importing") as report:
-        imported = verbs.import_models(invocation.workspace, path, name, referrers=referrers, report=report)
+        imported = verbs.import_models(
+            invocation.workspace, path, name, called=str(file), referrers=referrers, report=report
+        )
     invocation.result(
         "\n".join(moved.name for moved in imported),
         [{"reference": moved.name, "digest": str(moved.digest), "size": moved.size} for moved in imported],

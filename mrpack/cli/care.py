@@ -7,13 +7,14 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.progress import reporting
+from mrpack.cli.values import local_models
 from mrpack.errors import IntegrityError
 from mrpack.model.amounts import counted, human_size
 from mrpack.verbs import care as verbs
 
 
 @command("verify")
-@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=options.local_models)
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=local_models)
 @options.hash_jobs
 def verify(invocation: Invocation, models: tuple[str, ...], jobs: int | None) -> None:
     """Hash the content of MODELs (default: of the whole store) again and compare.

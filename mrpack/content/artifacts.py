@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from mrpack.content.documents import read_document
-from mrpack.content.ports import Fetcher
+from mrpack.content.ports import Fetcher, Mirrored
 from mrpack.digest import read_verified
-from mrpack.errors import InvalidArtifact
+from mrpack.errors import InvalidArtifact, MrpackError
 from mrpack.model.indexes import choose_manifest
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT
@@ -40,5 +40,10 @@ def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelAr
 
 def read_small(source: Fetcher, blob: Descriptor, limit: int) -> bytes:
     """A verified blob of at most `limit` bytes."""
-    with contextlib.closing(source.fetch(blob)) as stream:
-        return read_verified(stream, blob.digest, blob.size, limit=limit)
+    try:
+        with contextlib.closing(source.fetch(blob)) as stream:
+            return read_verified(stream, blob.digest, blob.size, limit=limit)
+    except MrpackError as failure:
+        if isinstance(source, Mirrored) and source.pass_over(blob, failure):
+            return read_small(source, blob, limit)
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from mrpack.content.copy import copy
 from mrpack.content.documents import read_document
@@ -19,7 +19,7 @@ from mrpack.oci.mediatypes import INDEXES
 def copy_referrers(
     source: Source, root: Descriptor, target: Target, *, jobs: int, report: Report = silent
 ) -> list[Descriptor]:
-    """Bring what belongs to `root`, to the manifests of an index, and to that in turn; returns all of it.
+    """Bring what belongs to `root`, and to that in turn; returns all of it.
 
     Before the artifact itself: registries take it so (distribution-spec 1.1, "Pushing Manifests with
     Subject"), and the artifact is never seen without its signatures.
@@ -29,22 +29,33 @@ def copy_referrers(
         InvalidArtifact: it lists what belongs to something else.
         TransferError: as `copy`.
     """
+    carried = []
+    for item in belonging_to(source, root):
+        copy(source, str(item.digest), target, None, jobs=jobs, report=report)
+        carried.append(item)
+    return carried
+
+
+def belonging_to(source: Source, root: Descriptor) -> Iterator[Descriptor]:
+    """What belongs to `root`, to the manifests of an index, and to that in turn; each once.
+
+    Raises Unsupported, InvalidArtifact as `copy_referrers` does, and what reading raises.
+    """
     if not isinstance(source, Referring):
         raise Unsupported("this source cannot tell what belongs to an artifact")
     subjects = [root]
     if root.media_type in INDEXES:
         _, document = read_document(source, root)
         subjects += document.manifests if isinstance(document, Index) else ()
-    carried: dict[str, Descriptor] = {}
+    found: set[Digest] = set()
     for _ in range(DEPTH_LIMIT):
         wanted = frozenset(subject.digest for subject in subjects)
-        found = [item for subject in subjects for item in source.referrers(subject)]
-        subjects = [item for item in found if str(item.digest) not in carried]
+        listed = {item.digest: item for subject in subjects for item in source.referrers(subject)}
+        subjects = [item for item in listed.values() if item.digest not in found]
         for item in subjects:
             _check_subject(source, item, wanted)
-            copy(source, str(item.digest), target, None, jobs=jobs, report=report)
-            carried[str(item.digest)] = item
-    return list(carried.values())
+            found.add(item.digest)
+            yield item
 
 
 def _check_subject(source: Fetcher, referrer: Descriptor, wanted: Container[Digest]) -> None:

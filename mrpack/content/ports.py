@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mrpack.digest import ByteSource
-from mrpack.errors import RegistryUnavailable
+from mrpack.errors import MrpackError, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 
@@ -163,6 +163,18 @@ class Keeper(Protocol):
 
     def operation(self) -> AbstractContextManager[None]:
         """While it is open, nothing is collected. May be opened within itself; ends with the process."""
+        ...
+
+
+@runtime_checkable
+class Mirrored(Protocol):
+    """A source that reads from copies of itself first."""
+
+    def pass_over(self, descriptor: Descriptor, failure: MrpackError) -> bool:
+        """Whoever gave of this content failed so: other bytes, or not all. They are not asked again.
+
+        False: there is nobody else to ask. So it is true once a copy, at most.
+        """
         ...
 
 

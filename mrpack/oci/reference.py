@@ -18,6 +18,8 @@ _REGISTRY = re.compile(
 )
 # Short for the same place.
 _ALIASES: Final = {"index.docker.io": "docker.io", "hf.co": "huggingface.co"}
+# For people who bring the file itself, as other programs take it.
+_OF_FILES: Final = "a file becomes a model with a name first: `mrpack package PATH NAME`"
 _REPOSITORY_LIMIT: Final = 255  # characters with the registry, as Distribution counts them
 
 
@@ -110,7 +112,8 @@ class Reference:
 
 
 def _bad(text: str, part: str) -> UsageError:
+    is_path = text.startswith((".", "/", "~"))
     return UsageError(
         f"bad reference {text[:200]!r}: {part} is not allowed",
-        hint="write [registry/]repository[:tag][@digest]",
+        hint=_OF_FILES if is_path else "write [registry/]repository[:tag][@digest]",
     )

@@ -13,9 +13,9 @@ from typing import Final
 
 from mrpack.content.crew import crew
 from mrpack.content.memory import MemoryTarget
-from mrpack.content.ports import FileBacked, Source
+from mrpack.content.ports import FileBacked, Mirrored, Source
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest
-from mrpack.errors import IntegrityError, from_os_error
+from mrpack.errors import IntegrityError, MrpackError, from_os_error
 from mrpack.model.annotations import TITLE
 from mrpack.model.artifact import HashedLayer, WritableDialect
 from mrpack.model.layer import PlannedLayer
@@ -48,7 +48,7 @@ class PackedArtifact:
         self._memory = memory
         self._files = files
         self._base = base
-        self._base_files: object = base
+        self._base_files: object = base  # a type checker takes no Source for a FileBacked
 
     @property
     def descriptor(self) -> Descriptor:
@@ -79,6 +79,10 @@ class PackedArtifact:
                 f"{path} changed while it was packaged", expected=str(descriptor.digest), hint="repeat"
             )
         return path
+
+    def pass_over(self, descriptor: Descriptor, failure: MrpackError) -> bool:
+        mirrors = self._base_files
+        return isinstance(mirrors, Mirrored) and mirrors.pass_over(descriptor, failure)
 
 
 def pack(

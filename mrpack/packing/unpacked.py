@@ -8,14 +8,16 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from mrpack.content.ports import FileBacked, Source
+from mrpack.content.ports import FileBacked, Mirrored, Source
 from mrpack.digest import ByteSource, Digest
+from mrpack.errors import MrpackError
 from mrpack.formats import dduf, diffusers, gguf, safetensors
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactFile, LayerRole
 from mrpack.model.pipeline import INDEX_NAME
+from mrpack.model.weight_formats import is_file_format
 from mrpack.oci.descriptor import Descriptor
 from mrpack.packing.labels import relabelled
 from mrpack.readable import ReadableFile, open_at, open_file
@@ -26,7 +28,7 @@ class UnpackedSource:
 
     def __init__(self, base: Source, places: Mapping[Digest, Path]) -> None:
         self._base = base
-        self._base_files: object = base
+        self._base_files: object = base  # a type checker takes no Source for a FileBacked
         self._places = places
 
     def resolve(self, ref: str) -> Descriptor:
@@ -43,6 +45,10 @@ class UnpackedSource:
         files = self._base_files
         base = files.blob_file(descriptor) if isinstance(files, FileBacked) else None
         return self._places.get(descriptor.digest) or base
+
+    def pass_over(self, descriptor: Descriptor, failure: MrpackError) -> bool:
+        mirrors = self._base_files
+        return isinstance(mirrors, Mirrored) and mirrors.pass_over(descriptor, failure)
 
 
 def complete(artifact: ModelArtifact, places: Mapping[Digest, Path]) -> ModelArtifact:
@@ -62,7 +68,7 @@ def complete(artifact: ModelArtifact, places: Mapping[Digest, Path]) -> ModelArt
     if found is None:
         return artifact
     config = relabelled(artifact.config, found)
-    return replace(artifact, config=config, folder=config.format not in _FILES)
+    return replace(artifact, config=config, folder=not is_file_format(config.format))
 
 
 def _rooted(artifact: ModelArtifact) -> ModelArtifact:
@@ -114,8 +120,6 @@ _SURVEYS: Final[Mapping[str, Callable[[Sequence[ReadableFile], Sequence[tuple[st
         }
     )
 )
-# Their artifacts hold weight files with company; all others are folders.
-_FILES: Final = frozenset({"gguf", "dduf"})
 
 
 def readable_files(files: Sequence[ArtifactFile], places: Mapping[Digest, Path]) -> list[ReadableFile]:

@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 from mrpack.content.ports import Opener
 from mrpack.digest import ByteSource, BytesSource, Digest
-from mrpack.errors import AccessDenied, NotFound, RegistryUnavailable, Unsupported
+from mrpack.errors import AccessDenied, MrpackError, NotFound, RegistryUnavailable, Unsupported
 from mrpack.oci.descriptor import Descriptor
-from mrpack.registry.ranges import Part, open_part
+from mrpack.registry.ranges import Part, asking_for, take_part
 from mrpack.registry.rate import LimitedSource, RateLimit, limited
 from mrpack.registry.repository import Repository, stored_other
+from mrpack.registry.response import Response
 from mrpack.registry.streams import BlobStream
 from mrpack.registry.uploads import UploadSession, push_blob
 
@@ -28,21 +29,30 @@ class Blobs:
         self._unreadable: set[str] = set()
 
     def open(self, digest: Digest, part: Part, *, skipping: bool = False, patient: bool = True) -> ByteSource:
-        """`skipping` as in `open_part`. One that is not `patient` fails at the first break, or refusal."""
+        """`skipping` as in `take_part`. One that is not `patient` fails at the first break, or refusal."""
         if part.start >= part.stop > 0:
             return BytesSource(b"")
         repository = self._repository
         name = f"blob {digest.short} of {repository.name}"
         call = repository.reading(f"fetch {name}", f"/blobs/{digest}")
+
+        def open_part(wanted: Part) -> Response:
+            return repository.read(
+                asking_for(wanted, call),
+                lambda response: take_part(wanted, response, call.doing, skipping=skipping),
+                of=digest,
+                patient=patient,
+            )
+
+        retries = repository.client.retries() if patient else repository.client.no_retries()
         stream = BlobStream(
-            lambda wanted: open_part(
-                lambda ranged: repository.read(ranged, patient=patient), call, wanted, skipping=skipping
-            ),
-            part,
-            repository.client.retries() if patient else repository.client.no_retries(),
-            name,
+            open_part, part, retries, name, is_spare=lambda: repository.mirrors.have_given(digest)
         )
         return stream if self._rate is None else LimitedSource(stream, self._rate)
+
+    def pass_over(self, digest: Digest, failure: MrpackError) -> bool:
+        """As `Mirrored` says it."""
+        return self._repository.mirrors.give_up_givers(digest, failure)
 
     def has(self, blob: Descriptor) -> bool:
         return self._repository.has(blob, f"/blobs/{blob.digest}")

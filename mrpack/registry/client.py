@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from mrpack.errors import AccessDenied, MrpackError, NotFound, RegistryUnavailable
 from mrpack.registry.auth import Authorizer
@@ -22,6 +22,8 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REDIRECT_LIMIT: Final = 5
 # A token that lacks scope, and one that expired on the way.
 _ANSWERS_LIMIT: Final = 2
+
+_Taken = TypeVar("_Taken")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +88,17 @@ class RegistryClient:
         Raises:
             MrpackError: of the family that the registry's status and error code stand for.
         """
-        retries = self.retries()
+        return self.read(call, lambda response: response)
+
+    def read(self, call: Call, take: Callable[[Response], _Taken], *, patient: bool = True) -> _Taken:
+        """What `take` makes of the answer, which it closes or hands on; again when that breaks off.
+
+        Tried once if not `patient`. Raises what `send` and `take` raise.
+        """
+        retries = self.retries() if patient else self.no_retries()
         while True:
             try:
-                return self.attempt(call)
+                return take(self.attempt(call))
             except Transient as failure:
                 retries.wait(failure)
 

@@ -36,23 +36,30 @@ class Documents:
     def resolve(self, ref: str) -> Descriptor:
         asked = Digest.parse(ref, "reference") if ":" in ref else None
         name = f"manifest {self._named(ref)}"
-        response = self._repository.read(self._call(f"resolve {name}", ref))
-        media_type = (response.header("Content-Type") or "").partition(";")[0].strip().lower()
-        raw = _read(response, name)
-        digest = asked or Digest.of(raw)
-        self._accept(raw, digest, len(raw), name)
-        artifact_type = parse_document(raw, media_type, name).artifact_type
-        return Descriptor(media_type=media_type, digest=digest, size=len(raw), artifact_type=artifact_type)
+
+        def take(response: Response) -> Descriptor:
+            media_type = (response.header("Content-Type") or "").partition(";")[0].strip().lower()
+            raw = _read(response, name)
+            digest = asked or Digest.of(raw)
+            self._accepted(raw, digest, len(raw), name)
+            artifact_type = parse_document(raw, media_type, name).artifact_type
+            return Descriptor(
+                media_type=media_type, digest=digest, size=len(raw), artifact_type=artifact_type
+            )
+
+        return self._repository.read(self._call(f"resolve {name}", ref), take)
 
     def fetch(self, descriptor: Descriptor) -> bytes:
         """Verified."""
-        raw = self._kept.find(descriptor.digest)
-        if raw is None:
-            ref = str(descriptor.digest)
-            name = f"manifest {self._named(ref)}"
-            raw = _read(self._repository.read(self._call(f"fetch {name}", ref)), name)
-            self._accept(raw, descriptor.digest, descriptor.size, name)
-        return raw
+        kept = self._kept.find(descriptor.digest)
+        if kept is not None:
+            return kept
+        ref = str(descriptor.digest)
+        name = f"manifest {self._named(ref)}"
+        return self._repository.read(
+            self._call(f"fetch {name}", ref),
+            lambda response: self._accepted(_read(response, name), descriptor.digest, descriptor.size, name),
+        )
 
     def has(self, descriptor: Descriptor) -> bool:
         headers = {"Accept": ACCEPT_MANIFESTS}
@@ -136,9 +143,10 @@ class Documents:
     def _named(self, ref: str) -> str:
         return f"{self._repository.name}{'@' if ':' in ref else ':'}{ref}"
 
-    def _accept(self, raw: bytes, digest: Digest, size: int, name: str) -> None:
+    def _accepted(self, raw: bytes, digest: Digest, size: int, name: str) -> bytes:
         read_verified(BytesSource(raw), digest, size, limit=MANIFEST_LIMIT, name=name)
         self._kept.keep(digest, raw)
+        return raw
 
 
 class _Kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mrpack.content.ports import NoPartsError
@@ -28,10 +27,16 @@ class Part:
         return self.start == 0 and self.stop == self.size
 
 
-def open_part(
-    read: Callable[[Call], Response], call: Call, part: Part, *, skipping: bool = False
-) -> Response:
-    """An answer whose body begins at `part.start`; it may go on after `part.stop`.
+def asking_for(part: Part, call: Call) -> Call:
+    """`call`, for the bytes of `part` alone."""
+    if part.is_whole:
+        return call
+    headers = {**call.headers, "Range": f"bytes={part.start}-{part.stop - 1}"}
+    return replace(call, headers=headers, success=frozenset({200, 206, 416}))
+
+
+def take_part(part: Part, response: Response, doing: str, *, skipping: bool) -> Response:
+    """The answer, once its body begins at `part.start`; it may go on after `part.stop`.
 
     A registry may ignore the range (RFC 9110, 14.2). When `skipping`, it is read from the first byte then,
     and what lies before is thrown away.
@@ -39,12 +44,10 @@ def open_part(
     Raises:
         IntegrityError: an encoded body, or another length than the descriptor's is announced.
         NoPartsError: not the range that was asked for.
+        Transient: it broke off in what is thrown away.
     """
-    headers = {} if part.is_whole else {"Range": f"bytes={part.start}-{part.stop - 1}"}
-    success = frozenset({200}) if part.is_whole else frozenset({200, 206, 416})
-    response = read(replace(call, headers=headers, success=success))
     try:
-        _check(response, call.doing, part, skipping=skipping)
+        _check(response, doing, part, skipping=skipping)
         if response.status == 200:
             _skip(response, part.start)
     except BaseException:

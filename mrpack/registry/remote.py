@@ -6,10 +6,12 @@ from typing import Final
 
 from mrpack.content.ports import Opener, Sighted, Source
 from mrpack.digest import ByteSource, BytesSource
+from mrpack.errors import MrpackError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.mediatypes import INDEXES, MANIFESTS
 from mrpack.registry.blobs import Blobs
 from mrpack.registry.documents import Documents
+from mrpack.registry.mirrors import Mirrors
 from mrpack.registry.paging import list_tags
 from mrpack.registry.ranges import Part
 from mrpack.registry.repository import Repository
@@ -37,7 +39,7 @@ class RegistryTarget:
             registry,
             repository,
             session.client(registry),
-            session.mirrors(registry),
+            Mirrors(session.mirrors(registry)),
             session.settings.commit_timeout_s,
         )
         self.name = self._place.name
@@ -69,6 +71,10 @@ class RegistryTarget:
         """Of a blob. A stream that is not `patient` fails at the first break, and when it is refused."""
         part = Part(start, stop, descriptor.size)
         return self._blobs.open(descriptor.digest, part, patient=patient)
+
+    def pass_over(self, descriptor: Descriptor, failure: MrpackError) -> bool:
+        """Of mirrors; documents are checked before they are given."""
+        return self._blobs.pass_over(descriptor.digest, failure)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """Asked with the rights of a push. Content of another size than the descriptor's counts as absent."""

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from urllib.parse import quote
 
-from mrpack.errors import AccessDenied, IntegrityError, NotFound, RegistryUnavailable
+from mrpack.content.ports import NoPartsError
+from mrpack.digest import Digest
+from mrpack.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidArtifact,
+    NotFound,
+    RegistryUnavailable,
+    Unsupported,
+)
 from mrpack.oci.descriptor import Descriptor
 from mrpack.registry.client import Call, RegistryClient
+from mrpack.registry.mirrors import Mirrors
 from mrpack.registry.response import Response
 from mrpack.registry.transport import Body
 
 _log = logging.getLogger(__name__)
+
+_Taken = TypeVar("_Taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class Repository:
     registry: str
     path: str
     client: RegistryClient
-    mirrors: tuple[RegistryClient, ...]
+    mirrors: Mirrors
     commit_s: float
 
     @property
@@ -66,14 +79,32 @@ class Repository:
             patience_s=self.commit_s,
         )
 
-    def read(self, call: Call, *, patient: bool = True) -> Response:
-        """From the first mirror that can, else from the registry itself, tried once if not `patient`."""
-        for mirror in self.mirrors:
+    def read(
+        self,
+        call: Call,
+        take: Callable[[Response], _Taken],
+        *,
+        of: Digest | None = None,
+        patient: bool = True,
+    ) -> _Taken:
+        """From the first mirror that can, else from the registry itself; as `RegistryClient.read`.
+
+        A mirror whose answer is wrong is given up. `of`: the content whose bytes are verified later.
+        """
+        for mirror in self.mirrors.asked:
             try:
-                return mirror.send(call)
-            except (NotFound, AccessDenied, RegistryUnavailable) as error:
+                taken = mirror.read(call, take)
+            except NoPartsError:
+                raise
+            except IntegrityError as error:
+                self.mirrors.give_up(mirror, error)
+            except (NotFound, AccessDenied, InvalidArtifact, RegistryUnavailable, Unsupported) as error:
                 _log.info("%s; going on without this mirror", error)
-        return self.client.send(call) if patient else self.client.attempt(call)
+            else:
+                if of is not None:
+                    self.mirrors.gave(mirror, of)
+                return taken
+        return self.client.read(call, take, patient=patient)
 
     def has(self, descriptor: Descriptor, below: str, *, headers: Mapping[str, str] | None = None) -> bool:
         """Asked with the rights of a push. Content of another size than the descriptor's counts as absent."""

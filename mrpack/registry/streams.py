@@ -27,11 +27,21 @@ class BlobStream:
     """
 
     def __init__(
-        self, open_part: Callable[[Part], Response], part: Part, retries: Retries, name: str
+        self,
+        open_part: Callable[[Part], Response],
+        part: Part,
+        retries: Retries,
+        name: str,
+        *,
+        is_spare: Callable[[], bool] = lambda: False,
     ) -> None:
-        """The first connection is opened here, so that content that is missing is reported now."""
+        """The first connection is opened here, so that content that is missing is reported now.
+
+        `is_spare`: there are others to ask, so that one that breaks off without progress is not asked again.
+        """
         self._open_part = open_part
         self._retries = retries
+        self._is_spare = is_spare
         self._part = part
         self._name = name
         self._position = part.start
@@ -71,6 +81,8 @@ class BlobStream:
                 self._hang_up()
                 if self._position - self._broke_at >= _PROGRESS:
                     self._retries.reset()
+                elif self._is_spare():
+                    raise
                 self._broke_at = self._position
                 self._retries.wait(failure)
                 self._response = self._open_part(replace(self._part, start=self._position))

@@ -108,9 +108,8 @@ class Transport:
             wire = Wire(line.sock, settings.read_timeout_s)
             broken = self._send(request, line)
             wire.be_patient(request.patience_s or settings.read_timeout_s)
-            raw = HTTPResponse(wire, method=request.method)  # type: ignore[arg-type]  # only makefile() is used
             try:
-                raw.begin()
+                raw = _begin(wire, request.method)
             except (OSError, HTTPException):
                 if broken is not None:
                     raise broken from None
@@ -191,6 +190,19 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
             # Never quote it: the line may be a token.
             raise RegistryUnavailable(f"a {line.partition(':')[0][:40]!a} that cannot be sent")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def _begin(wire: Wire, method: str) -> HTTPResponse:
+    """The head of the answer, behind any number of interim ones (RFC 9110, 15.2), as many as fit in a head.
+
+    `http.client` passes over 100 alone; it would take 103 for the answer, and the answer for the next one's.
+    """
+    raw = HTTPResponse(wire, method=method)  # type: ignore[arg-type]  # only makefile() is used
+    raw.begin()
+    while raw.status < 200:
+        raw.headers = None  # type: ignore[assignment]  # or it takes itself for begun
+        raw.begin()
+    return raw
 
 
 def _check_framing(raw: HTTPResponse, origin: Origin) -> None:

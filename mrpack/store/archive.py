@@ -23,16 +23,19 @@ from mrpack.store.entries import REF_NAME, describe_document, find_digest, find_
 class ArchiveSource:
     """The reading half: an archive that somebody wrote. Thread-safe; nothing is unpacked."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises NotFound, InvalidArtifact, Unsupported, HostRefused."""
-        self.path = path
+    def __init__(self, path: Path, name: str = "") -> None:
+        """`name`: what errors call it, if not by its path.
+
+        Raises NotFound, InvalidArtifact, Unsupported, HostRefused.
+        """
+        self.name = name or str(path)
         try:
             # A pipe that somebody planted must not make us wait for its other end.
             self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             weakref.finalize(self, os.close, self._handle)
-            self._contents: Contents = read_contents(self._handle, str(path))
+            self._contents: Contents = read_contents(self._handle, self.name)
         except OSError as error:
-            raise from_os_error(error, f"open {path}") from error
+            raise from_os_error(error, f"open {self.name}") from error
 
     @property
     def entries(self) -> tuple[Descriptor, ...]:
@@ -52,13 +55,13 @@ class ArchiveSource:
         digest = find_digest(ref)
         region = self._contents.blobs.get(digest) if digest else None
         if digest is None or region is None:
-            raise NotFound(f"no {ref!r} in {self.path}")
+            raise NotFound(f"no {ref!r} in {self.name}")
         return describe_document(RegionSource(self._handle, region), digest, region.size)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         region = self._contents.blobs.get(descriptor.digest)
         if region is None:
-            raise NotFound(f"no blob {descriptor.digest} in {self.path}")
+            raise NotFound(f"no blob {descriptor.digest} in {self.name}")
         return _opened(self._handle, region, offset)
 
 

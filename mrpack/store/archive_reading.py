@@ -12,10 +12,9 @@ from mrpack.digest import Digest
 from mrpack.errors import HostRefused, InvalidArtifact, Unsupported
 from mrpack.oci.encoding import decode_object
 from mrpack.oci.manifest import Index
-from mrpack.store.layout import LAYOUT_VERSION
+from mrpack.store.marks import LAYOUT
 from mrpack.store.tarstream import Member, MemberKind, TarReader
 
-LAYOUT_NAME: Final = "oci-layout"
 INDEX_NAME: Final = "index.json"
 _BLOB_NAME: Final = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _FOLDERS: Final = frozenset({"", ".", "blobs", "blobs/sha256", "blobs/sha512"})
@@ -90,11 +89,11 @@ def read_contents(handle: int, where: str) -> Contents:
         small, blobs = _walk(TarReader(whole, where), whole, where)
     finally:
         whole.close()
-    if LAYOUT_NAME not in small or INDEX_NAME not in small:
+    if LAYOUT.name not in small or INDEX_NAME not in small:
         raise InvalidArtifact("not an OCI image layout: no oci-layout or no index.json in it", where=where)
-    version = decode_object(_read(handle, small[LAYOUT_NAME], _VERSION_LIMIT, where), where)
-    if version.get("imageLayoutVersion") != LAYOUT_VERSION:
-        raise Unsupported(f"{where}: image layout version {version.get('imageLayoutVersion')!r:.40}")
+    version = decode_object(_read(handle, small[LAYOUT.name], _VERSION_LIMIT, where), where)
+    if version.get(LAYOUT.key) != LAYOUT.known:
+        raise Unsupported(f"{where}: image layout version {version.get(LAYOUT.key)!r:.40}")
     raw = _read(handle, small[INDEX_NAME], _INDEX_LIMIT, where)
     return Contents(Index.parse(raw, f"{where}: index.json", limit=_INDEX_LIMIT), blobs)
 
@@ -113,7 +112,7 @@ def _walk(
         seen.add(name)
         if len(seen) > _MEMBERS_LIMIT:
             raise InvalidArtifact(f"more than {_MEMBERS_LIMIT} members", where=where)
-        if name in {LAYOUT_NAME, INDEX_NAME}:
+        if name in {LAYOUT.name, INDEX_NAME}:
             small[name] = region
         elif match := _BLOB_NAME.fullmatch(name):
             blobs[Digest.parse(f"{match[1]}:{match[2]}", where)] = region
@@ -127,7 +126,7 @@ def _checked_name(member: Member, where: str) -> str:
         return name
     if member.kind is not MemberKind.FILE:
         raise InvalidArtifact(f"a {member.kind}: {member.name!r:.80}", where=where)
-    if name in {LAYOUT_NAME, INDEX_NAME} | _PASSED_OVER or _BLOB_NAME.fullmatch(name):
+    if name in {LAYOUT.name, INDEX_NAME} | _PASSED_OVER or _BLOB_NAME.fullmatch(name):
         return name
     raise InvalidArtifact(f"{member.name!r:.80} is no part of an OCI image layout", where=where)
 

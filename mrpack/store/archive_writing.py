@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import tarfile
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,16 +14,13 @@ from typing import Final
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, Verifier
 from mrpack.errors import HostRefused
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import encode
 from mrpack.oci.manifest import Index
-from mrpack.store.archive_reading import INDEX_NAME, LAYOUT_NAME, Region
+from mrpack.store.archive_reading import INDEX_NAME, Region
 from mrpack.store.durable import sync_folder
-from mrpack.store.layout import LAYOUT_VERSION
 from mrpack.store.locks import lock
+from mrpack.store.marks import LAYOUT
+from mrpack.store.tar_members import BlobHeaders, archive_size, header, padded
 
-_BLOCK: Final = 512
-# POSIX tar: archives are padded to records of twenty blocks.
-_RECORD: Final = 20 * _BLOCK
 # What file systems without nameless files answer to O_TMPFILE.
 _NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 # By which a nameless file gets its name.
@@ -45,8 +41,8 @@ class ArchiveFile:
         self._end = 0
         self.places: dict[Digest, Region] = {}
         self.filled: set[Digest] = set()
-        self._folders: set[str] = set()
-        self._member(LAYOUT_NAME, encode({"imageLayoutVersion": LAYOUT_VERSION}))
+        self._headers = BlobHeaders()
+        self._member(LAYOUT.name, LAYOUT.content)
 
     def _create(self) -> int:
         for left in self._path.parent.glob(f"{self._prefix}*.part"):
@@ -90,9 +86,7 @@ class ArchiveFile:
                 f"write {self._path}: {size} bytes needed, {status.f_bavail * status.f_frsize} free",
                 hint="free some space, or write to another disk",
             )
-        self._folder("blobs")
-        self._folder(f"blobs/{digest.algorithm}")
-        region = self._place(f"blobs/{digest.algorithm}/{digest.hex}", size)
+        region = self._place(self._headers.of(digest, size), size)
         self.places[digest] = region
         self.filled.discard(digest)
         return region
@@ -124,7 +118,7 @@ class ArchiveFile:
     def finish(self, entries: Sequence[Descriptor]) -> None:
         """Write the index, and put the file under its final name, synced. Nothing is added after that."""
         self._member(INDEX_NAME, Index.build(entries).raw)
-        os.ftruncate(self.handle, -(-(self._end + 2 * _BLOCK) // _RECORD) * _RECORD)
+        os.ftruncate(self.handle, archive_size(self._end))
         os.fsync(self.handle)
         aside = self._aside or self._new_name()
         try:
@@ -149,30 +143,15 @@ class ArchiveFile:
             os.close(self.handle)
             self.handle = -1
 
-    def _folder(self, name: str) -> None:
-        if name not in self._folders:
-            self._folders.add(name)
-            self._write_header(name, 0, folder=True)
-
     def _member(self, name: str, content: bytes) -> None:
-        self._write(memoryview(content), self._place(name, len(content)).offset)
+        self._write(memoryview(content), self._place(header(name, len(content)), len(content)).offset)
 
-    def _place(self, name: str, size: int) -> Region:
-        self._write_header(name, size)
-        region = Region(self._end, size)
-        self._end += -(-size // _BLOCK) * _BLOCK
+    def _place(self, heading: bytes, size: int) -> Region:
+        self._write(memoryview(heading), self._end)
+        region = Region(self._end + len(heading), size)
+        self._end = region.offset + padded(size)
         os.ftruncate(self.handle, self._end)
         return region
-
-    def _write_header(self, name: str, size: int, *, folder: bool = False) -> None:
-        """Owner, time and mode are the same everywhere."""
-        member = tarfile.TarInfo(name)
-        member.size = size
-        member.mode = 0o755 if folder else 0o644
-        member.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
-        header = member.tobuf(tarfile.PAX_FORMAT)
-        self._write(memoryview(header), self._end)
-        self._end += len(header)
 
     def _write(self, rest: memoryview, position: int) -> None:
         while rest:

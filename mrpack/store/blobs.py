@@ -173,6 +173,11 @@ class BlobFolder:
 
     def _failed(self, error: OSError, doing: str, needed: int) -> MrpackError:
         """Of a full disk people hear what was needed: `check_space` cannot see quotas and other writers."""
+        if error.errno == errno.EXDEV:
+            return HostRefused(
+                f"{doing}: {self._root} lies on several disks, and no file moves at once from one to another",
+                hint="put the whole folder on one, with a link in its place",
+            )
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             return from_os_error(error, doing)
         return HostRefused(

@@ -16,6 +16,7 @@ from mrpack.digest import Digest
 from mrpack.errors import from_os_error
 from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
+from mrpack.model.weight_formats import is_file_format
 from mrpack.oci.descriptor import Descriptor
 from mrpack.store.durable import Taken, is_foreign, make_folder, take
 from mrpack.store.layout import OciLayout
@@ -38,7 +39,7 @@ class Bundle:
         """What an engine is given: the weight file (first shard) of a single-file model, else the folder."""
         weights = self.artifact.with_role(LayerRole.WEIGHTS)
         single = weights and all("/" not in file.path for file in self.artifact.files)
-        if single and all(file.format in {"gguf", "dduf"} for file in weights):
+        if single and all(is_file_format(file.format) for file in weights):
             return self.folder / weights[0].path
         return self.folder
 

@@ -14,7 +14,6 @@ from mrpack.store.checkup import Damage, all_blobs, closure, find_problems
 from mrpack.store.entries import REF_NAME
 from mrpack.store.layout import OciLayout
 from mrpack.store.names import StoredModel
-from mrpack.store.repair import Repaired, repair_layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +62,6 @@ class Care:
             Damage(digest=digest, problem=problem, references=tuple(names.get(digest, ())))
             for digest, problem in problems.items()
         ]
-
-    def repair(self, *, dry_run: bool, jobs: int | None, report: Report | None) -> Repaired:
-        return repair_layout(self._layout, dry_run=dry_run, jobs=jobs, report=report or silent)
 
     def usage(self, models: Iterable[StoredModel]) -> Usage:
         live = self._live()

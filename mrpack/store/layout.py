@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from mrpack.content.ports import Opener
 from mrpack.content.referrers import find_referrers
-from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest, VerifyingReader
-from mrpack.errors import HostRefused, IntegrityError, InvalidArtifact, NotFound, StoreBusy, from_os_error
+from mrpack.digest import ByteSource, BytesSource, Digest
+from mrpack.errors import HostRefused, IntegrityError, NotFound, StoreBusy, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import decode_object, encode
 from mrpack.oci.manifest import Index, parse_document
 from mrpack.store.blobs import BlobFolder
-from mrpack.store.durable import make_folder, read_plain, sync_folder, write_atomic
+from mrpack.store.durable import make_folder, sync_folder
 from mrpack.store.entries import REF_NAME, describe_document, find_digest, find_entry, names_in
 from mrpack.store.index_file import REPAIR, IndexFile
 from mrpack.store.locks import locked
+from mrpack.store.marks import LAYOUT, STORE
 from mrpack.store.sightings import sightings
-
-# image-spec, "Image Layout".
-LAYOUT_VERSION: Final = "1.0.0"
-_VERSION_LIMIT: Final = 64 * 1024
+from mrpack.store.verifying import verify_stream
 
 
 class OciLayout:
@@ -38,26 +34,10 @@ class OciLayout:
         self.blobs = BlobFolder(root)
         self._index = IndexFile(root, self.blobs.ingest_folder)
         self._sightings: dict[str, dict[Digest, str]] = {}
-        if not create and not (root / "oci-layout").is_file():
+        if not create and not (root / LAYOUT.name).is_file():
             raise NotFound(f"{root} is not an OCI image layout: no oci-layout file")
-        self._check_version(lenient=lenient)
-
-    def _check_version(self, *, lenient: bool) -> None:
-        path = self.root / "oci-layout"
-        try:
-            version = decode_object(read_plain(path, _VERSION_LIMIT), str(path)).get("imageLayoutVersion")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise from_os_error(error, f"open {self.root}") from error
-        except InvalidArtifact as error:
-            if lenient:
-                return
-            raise InvalidArtifact(error.message, hint=REPAIR) from None
-        if version != LAYOUT_VERSION:
-            raise InvalidArtifact(
-                f"image layout version {version!r} is not {LAYOUT_VERSION}", where=str(path)
-            )
+        for mark in (LAYOUT, STORE):
+            mark.is_on(root, lenient=lenient)
 
     def prepare(self) -> None:
         """Make the folder a layout. Idempotent; every writing call does it first."""
@@ -66,8 +46,8 @@ class OciLayout:
         try:
             make_folder(self.blobs.ingest_folder)
             with locked(self.root / ".lock"):
-                if not (self.root / "oci-layout").is_file():
-                    self._write_version()
+                if not LAYOUT.is_on(self.root):
+                    LAYOUT.write(self.root, ingest=self.blobs.ingest_folder)
                 # Who made any of this may have been killed before it was on disk.
                 for folder in (self.root, *self.root.parents):
                     with contextlib.suppress(PermissionError):
@@ -76,10 +56,6 @@ class OciLayout:
                     self._index.replace(self.index())
         except OSError as error:
             raise from_os_error(error, f"create layout {self.root}") from error
-
-    def _write_version(self) -> None:
-        content = encode({"imageLayoutVersion": LAYOUT_VERSION})
-        write_atomic(self.root / "oci-layout", content, ingest=self.blobs.ingest_folder)
 
     @property
     def index_path(self) -> Path:
@@ -124,7 +100,7 @@ class OciLayout:
         """Make a damaged folder a layout again, with these entries if any are given. Inside `alone`."""
         try:
             with locked(self.root / ".lock"):
-                self._write_version()
+                LAYOUT.write(self.root, ingest=self.blobs.ingest_folder)
                 self.blobs.sync_names()
                 if entries is not None:
                     self._index.replace(Index.build(entries))
@@ -278,15 +254,3 @@ def _other_than(entries: Sequence[Descriptor], unnamed: Descriptor) -> Iterator[
 
 def _without(entries: Sequence[Descriptor], ref: str) -> Iterator[Descriptor]:
     return (entry for entry in entries if entry.annotations.get(REF_NAME) != ref)
-
-
-def verify_stream(stream: ByteSource, descriptor: Descriptor) -> None:
-    """Read it to its end and close it. Raises IntegrityError, HostRefused."""
-    with contextlib.closing(stream):
-        reader = VerifyingReader(stream, descriptor.digest, descriptor.size)
-        buffer = memoryview(bytearray(BUFFER_SIZE))
-        try:
-            while reader.readinto(buffer):
-                pass
-        except OSError as error:
-            raise from_os_error(error, f"read blob {descriptor.digest.short}") from error

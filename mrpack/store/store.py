@@ -6,17 +6,16 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mrpack.content.artifacts import read_model
 from mrpack.digest import Digest
-from mrpack.errors import InvalidArtifact, MrpackError, NotFound, UsageError, from_os_error
+from mrpack.errors import MrpackError, NotFound, UsageError, from_os_error
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.encoding import decode_object, encode
 from mrpack.oci.reference import Reference, ReferenceDefaults
-from mrpack.store.durable import read_plain, write_atomic
 from mrpack.store.entries import REF_NAME
 from mrpack.store.layout import OciLayout
+from mrpack.store.marks import STORE
 from mrpack.store.names import StoredModel, find_model
 from mrpack.store.summaries import Summaries, Summary
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from mrpack.store.care import Care, Collected, Usage
     from mrpack.store.checkup import Damage
     from mrpack.store.repair import Repaired
-
-STORE_VERSION: Final = 1
-_VERSION_LIMIT: Final = 64 * 1024
 
 
 class Store:
@@ -52,42 +48,19 @@ class Store:
         self.layout = OciLayout(home / "store", lenient=lenient)
         self._cache = cache
         self._summaries = Summaries(self.layout)
-        self._version_path = self.layout.root / "mrpack-store.json"
-        self._check_version(lenient=lenient)
-
-    def _check_version(self, *, lenient: bool = False) -> bool:
-        """False when there is no store yet. Raises InvalidArtifact for one that a newer mrpack made."""
-        try:
-            version = decode_object(read_plain(self._version_path, _VERSION_LIMIT), "version").get("version")
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise from_os_error(error, f"open {self.layout.root}") from error
-        except InvalidArtifact as error:
-            if lenient:
-                return False
-            raise InvalidArtifact(error.message, hint="`mrpack repair` writes it again") from None
-        if version != STORE_VERSION:
-            raise InvalidArtifact(
-                f"store version {version!r}; this mrpack knows {STORE_VERSION}",
-                where=str(self._version_path),
-                hint="upgrade mrpack, or set MRPACK_HOME to another folder",
-            )
-        return True
 
     @contextlib.contextmanager
     def operation(self) -> Iterator[OciLayout]:
         """The layout to write to; nothing that is written is collected until the bracket closes."""
         with self.layout.operation():
             # Looked at again: a server runs for months, and another mrpack may have upgraded the store.
-            if not self._check_version():
-                self._note_version()
+            if not STORE.is_on(self.layout.root):
+                self._mark()
             yield self.layout
 
-    def _note_version(self) -> None:
+    def _mark(self) -> None:
         try:
-            note = encode({"version": STORE_VERSION})
-            write_atomic(self._version_path, note, ingest=self.layout.blobs.ingest_folder)
+            STORE.write(self.layout.root, ingest=self.layout.blobs.ingest_folder)
         except OSError as error:
             raise from_os_error(error, "prepare store") from error
 
@@ -189,11 +162,14 @@ class Store:
         self, *, dry_run: bool = False, jobs: int | None = None, report: Report | None = None
     ) -> Repaired:
         """As `repair_layout`. Open the store with `lenient` for it. Raises NotFound when there is none."""
+        from mrpack.content.progress import silent  # noqa: PLC0415  # names need none of this
+        from mrpack.store.repair import repair_layout  # noqa: PLC0415
+
         if not self.layout.root.is_dir():
             raise NotFound(f"no store in {self.home}")
-        repaired = self._care.repair(dry_run=dry_run, jobs=jobs, report=report)
+        repaired = repair_layout(self.layout, dry_run=dry_run, jobs=jobs, report=report or silent)
         if not dry_run:
-            self._note_version()
+            self._mark()
         return repaired
 
     def usage(self) -> Usage:

@@ -191,7 +191,8 @@ class TarReader:
 
     def _check_sum(self, header: bytes) -> None:
         """The sum of all bytes, its own field taken as spaces."""
-        if sum(header) - sum(header[148:156]) + 8 * 0x20 != self._number(header[148:156]):
+        told = _OCTAL.fullmatch(header[148:156])
+        if told is None or sum(header) - sum(header[148:156]) + 8 * 0x20 != int(told[1] or b"0", 8):
             raise self._bad("not a tar archive, or a damaged one")
 
     def _finish(self, extensions: _Extensions) -> None:

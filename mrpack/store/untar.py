@@ -19,7 +19,8 @@ from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, VerifyingReader
 from mrpack.errors import InvalidArtifact, from_os_error
 from mrpack.model.filepath import check_path, check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole
-from mrpack.model.roles import HEAD_SIZE, format_by_content, format_by_name, role_in_archive
+from mrpack.model.roles import role_in_archive
+from mrpack.model.weight_formats import HEAD_SIZE, format_by_content, format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import LAYER_LIMIT
 from mrpack.oci.mediatypes import OCTET_STREAM

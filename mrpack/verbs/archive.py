@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from mrpack.content.carrying import belonging_to
 from mrpack.content.progress import Report, silent
+from mrpack.digest import Digest
 from mrpack.errors import UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
 from mrpack.store.archive import ArchiveSource, OciArchive
+from mrpack.store.archive_stream import Outline, Sink
 from mrpack.store.entries import REF_NAME
 from mrpack.targets import Origin, Place, full_name
 from mrpack.verbs.transfer import Moved, move
@@ -38,26 +41,46 @@ def export_model(
         )
 
 
+def stream_model(
+    workspace: Workspace, model: str, sink: Sink, *, referrers: bool = False, report: Report = silent
+) -> Digest:
+    """As `export_model`, the same bytes, into a pipe: nothing is written to a disk, the store's own included.
+
+    What is damaged is found on the way, and the archive ends before its index then.
+    """
+    stored = workspace.store.find(model)
+    with workspace.store.reading() as layout:
+        outline = Outline(layout)
+        for item in belonging_to(layout, stored.manifest) if referrers else ():
+            outline.add(item)
+        outline.add(stored.manifest, str(stored.reference))
+        outline.write(sink, report)
+    return stored.manifest.digest
+
+
 def import_models(
     workspace: Workspace,
     file: Path,
     name: str | None = None,
     *,
+    called: str = "",
     referrers: bool = False,
     report: Report = silent,
 ) -> list[Moved]:
     """Bring everything in the archive into the local store under the names it has there, or one as `name`.
 
+    Errors call it `called`, by default by its path.
+
     Raises:
         UsageError: without `name`, something has a mere tag; with it, several are there and none has it.
     """
-    source = ArchiveSource(file)
+    source = ArchiveSource(file, called)
     wanted = None if name is None else Reference.parse(name, workspace.settings.references)
-    chosen = _named(source, file) if wanted is None else [(_one(source, wanted, file), wanted)]
+    chosen = _named(source) if wanted is None else [(_one(source, wanted), wanted)]
     with workspace.store.operation() as layout:
         return [
             move(
-                Origin(source=source, ref=str(entry.digest), name=str(file), local=reference),
+                Origin(source=source, ref=str(entry.digest), name=source.name, local=reference),
                 Place(target=layout, ref=str(reference), name=str(reference)),
                 jobs=workspace.settings.jobs,
                 referrers=referrers,
@@ -67,7 +90,7 @@ def import_models(
         ]
 
 
-def _named(source: ArchiveSource, file: Path) -> list[tuple[Descriptor, Reference]]:
+def _named(source: ArchiveSource) -> list[tuple[Descriptor, Reference]]:
     # What belongs to another artifact comes with it or not at all.
     entries = [entry for entry in source.entries if REF_NAME in entry.annotations] or list(source.entries)
     found = []
@@ -76,16 +99,17 @@ def _named(source: ArchiveSource, file: Path) -> list[tuple[Descriptor, Referenc
         if reference is None:
             tag = entry.annotations.get(REF_NAME)
             raise UsageError(
-                f"{file} does not say the full name of what is in it" + (f", only {tag!r}" if tag else ""),
-                hint=f"give one: `mrpack import {file} NAME`",
+                f"{source.name} does not say the full name of what is in it"
+                + (f", only {tag!r}" if tag else ""),
+                hint=f"give one: `mrpack import {source.name} NAME`",
             )
         found.append((entry, reference))
     if not found:
-        raise UsageError(f"{file} holds nothing")
+        raise UsageError(f"{source.name} holds nothing")
     return found
 
 
-def _one(source: ArchiveSource, wanted: Reference, file: Path) -> Descriptor:
+def _one(source: ArchiveSource, wanted: Reference) -> Descriptor:
     named = [entry for entry in source.entries if REF_NAME in entry.annotations]
     entries = named or list(source.entries)
     if len(entries) == 1:
@@ -94,7 +118,7 @@ def _one(source: ArchiveSource, wanted: Reference, file: Path) -> Descriptor:
         if _name_of(entry) == wanted or entry.annotations.get(REF_NAME) == wanted.tag:
             return entry
     raise UsageError(
-        f"{file} holds {len(entries)} artifacts, and none is {wanted}",
+        f"{source.name} holds {len(entries)} artifacts, and none is {wanted}",
         hint=f"it has {', '.join(source.tags()[:5])}" if named else None,
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mrpack.content.artifacts import read_model, read_small
 from mrpack.content.ports import Fetcher
@@ -17,18 +16,22 @@ from mrpack.targets import open_source
 from mrpack.verbs.code import find_stored_code, named_code
 from mrpack.workspace import Access, Workspace
 
+if TYPE_CHECKING:
+    # The table of all settings, which most artifacts do without.
+    from mrpack.model.overrides import Overrides
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
     """`code`: what files of a local model would run; of a remote one, what its manifest admits.
 
-    `settings`: those of its mrpack.json; empty when that is malformed, which `lint` explains.
+    `settings`: those of its mrpack.json; None without one, and when it is malformed, which `lint` explains.
     """
 
     name: str
     artifact: ModelArtifact
     code: tuple[Finding, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Overrides | None = None
 
     @property
     def quantization(self) -> Quantization | None:
@@ -54,7 +57,7 @@ class Inspected:
             "quantization_note": self.quantization.note if self.quantization else None,
             "architecture": config.architecture or None,
             "context_size": config.context_size,
-            "settings": dict(self.settings),
+            "settings": self.settings.to_json() if self.settings else {},
             "size": sum(layer.size for layer in manifest.layers),
             "metadata": dict(config.metadata),
             "annotations": dict(manifest.annotations),
@@ -105,13 +108,13 @@ def inspect_remote(workspace: Workspace, name: str, access: Access | None = None
     )
 
 
-def _settings(source: Fetcher, artifact: ModelArtifact) -> Mapping[str, Any]:
+def _settings(source: Fetcher, artifact: ModelArtifact) -> Overrides | None:
     documents = artifact.with_role(LayerRole.OVERRIDES)
     if not documents:
-        return {}
+        return None
     from mrpack.model.overrides import OVERRIDES_LIMIT, parse_overrides  # noqa: PLC0415  # few carry some
 
     try:
-        return parse_overrides(read_small(source, documents[0].descriptor, OVERRIDES_LIMIT)).to_json()
+        return parse_overrides(read_small(source, documents[0].descriptor, OVERRIDES_LIMIT))
     except InvalidArtifact:
-        return {}
+        return None

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Final
 
 from mrpack.errors import IntegrityError, from_os_error
 from mrpack.model.layer import ArtifactFile
-from mrpack.store.layout import verify_stream
+from mrpack.store.verifying import StillWanted, verify_each, verify_stream
 from mrpack.workspace import Workspace
 from mrpack_runtime.engine import ModelBundle
-
-# Files hashed at once: more disks than this feed few machines.
-_JOBS_LIMIT: Final = 8
 
 
 def check_files(workspace: Workspace, model: ModelBundle) -> None:
@@ -29,21 +23,19 @@ def check_files(workspace: Workspace, model: ModelBundle) -> None:
     store = workspace.store
     bundle = store.bundle(store.find(str(model.digest)).manifest)
 
-    def check(file: ArtifactFile) -> None:
-        _check(bundle.folder / file.path, file, model.name)
+    def check(file: ArtifactFile, still_wanted: StillWanted) -> None:
+        _check(bundle.folder / file.path, file, model.name, still_wanted)
 
-    with ThreadPoolExecutor(min(_JOBS_LIMIT, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(check, bundle.artifact.files):
-            pass
+    verify_each(bundle.artifact.files, check)
 
 
-def _check(path: Path, file: ArtifactFile, model: str) -> None:
+def _check(path: Path, file: ArtifactFile, model: str, still_wanted: StillWanted) -> None:
     try:
         stream = FileIO(path)
     except OSError as error:
         raise from_os_error(error, f"open {file.path}") from error
     try:
-        verify_stream(stream, file.descriptor)
+        verify_stream(stream, file.descriptor, lambda _position: still_wanted())
     except IntegrityError as error:
         raise IntegrityError(
             f"{model}: {file.path} is not what it was: {error.message}",

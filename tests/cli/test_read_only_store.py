@@ -55,6 +55,7 @@ def run(place: Path, store: Path, mrpack: Mrpack):
             cwd=user,
             capture_output=True,
             text=True,
+            errors="replace",  # an archive is no text
             check=False,
             timeout=120,
         )
@@ -73,6 +74,7 @@ def test_whatever_reads_works(run, place: Path, store: Path, tiny_model: Path) -
         ("gc", "--dry-run"),
         ("repair", "--dry-run"),
         ("export", "tiny", "tiny.tar"),
+        ("export", "tiny", "-"),
         ("copy", f"oci:{store}/store:docker.io/ai/tiny:latest", "oci:layout:v1"),
     ):
         done = run(*arguments)

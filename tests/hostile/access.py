@@ -246,4 +246,5 @@ ACCESS: Final[dict[str, Case]] = {
         b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{}"
     ),
     "x59 cookies": Case(arm=manifests(faults.header("Set-Cookie", "a=b; Domain=.0.0.1")), code=0),
+    "x60 103 Early Hints without an end": _raw(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", for_ever=True),
 }

@@ -372,3 +372,14 @@ def test_a_store_of_a_newer_version_is_refused(store: Store) -> None:
     (store.layout.root / "mrpack-store.json").write_text('{"version":2}')
     with pytest.raises(InvalidArtifact, match="version 2"):
         Store(store.home)
+
+
+def test_a_store_of_a_newer_version_is_refused_as_a_place_too(store: Store) -> None:
+    """As in `mrpack copy X oci:STORE`."""
+    fill(store, "m", b"weights")
+    (store.layout.root / "mrpack-store.json").write_text('{"version":2}')
+    before = {path: path.lstat().st_mtime_ns for path in store.layout.root.rglob("*")}
+    for create in (False, True):
+        with pytest.raises(InvalidArtifact, match="version 2"):
+            OciLayout(store.layout.root, create=create)
+    assert {path: path.lstat().st_mtime_ns for path in store.layout.root.rglob("*")} == before

@@ -196,6 +196,21 @@ def test_across_disks_a_bundle_is_a_copy_and_is_built_once(store: Store, other_d
     assert store.bundle(manifest).main_path.read_bytes() == WEIGHTS
 
 
+def test_a_layout_on_two_disks_is_refused_with_a_way_out(
+    store: Store, tmp_path: Path, other_disk: Path
+) -> None:
+    store.layout.root.mkdir(parents=True)
+    (store.layout.root / "blobs").symlink_to(other_disk)
+    (source := tmp_path / "model.gguf").write_bytes(WEIGHTS)
+    for bring in (
+        lambda: store.layout.push(BLOB, lambda offset: BytesSource(WEIGHTS[offset:])),
+        lambda: store.layout.adopt(BLOB, source),
+    ):
+        with pytest.raises(HostRefused, match="several disks") as caught:
+            bring()
+        assert caught.value.hint
+
+
 def test_across_disks_a_file_is_copied_and_sealed(store: Store, other_disk: Path) -> None:
     (other_disk / "model.gguf").write_bytes(WEIGHTS)
     store.layout.adopt(BLOB, other_disk / "model.gguf")

@@ -22,7 +22,7 @@ from mrpack.store.layout import OciLayout
 from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority
 from tests.fakes.registry import FakeRegistry
-from tests.fakes.registry_scene import REPOSITORY, SETTINGS, WEIGHTS, failure, pull
+from tests.fakes.registry_scene import HASTY, REPOSITORY, WEIGHTS, failure, pull
 
 PATIENCE_S = 10.0
 RECORD = 16 * 1024
@@ -97,7 +97,7 @@ def test_a_silent_connection_keeps_no_other_waiting(authority: Authority) -> Non
 def secure(authority: Authority) -> Iterator[tuple[FakeRegistry, RegistrySession]]:
     with (
         FakeRegistry(authority.server_context()) as registry,
-        RegistrySession(replace(SETTINGS, ca_file=authority.ca_file)) as session,
+        RegistrySession(replace(HASTY, ca_file=authority.ca_file)) as session,
     ):
         yield registry, session
 

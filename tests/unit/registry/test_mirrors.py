@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from mrpack.digest import Digest
 from mrpack.environment import Proxies, load_settings
 from mrpack.errors import RegistryUnavailable, TransferError
-from mrpack.verbs.transfer import pull
+from mrpack.store.layout import OciLayout
+from mrpack.verbs.package import PackageRequest, package
+from mrpack.verbs.transfer import copy, pull, push
 from mrpack.workspace import Access, Workspace
+from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority, make_authority
 from tests.fakes.proxy import ForwardProxy
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry import FakeRegistry, Reply, Request
 from tests.fakes.tiny_gguf import write_markov
 
 REPOSITORY = "team/tiny"
@@ -142,3 +146,24 @@ def test_a_proxy_of_the_environment_leads_to_a_registry_with_its_own_authority(
                 else:
                     assert pull(through, f"{name}/{REPOSITORY}:v1").digest == manifest.descriptor.digest
         assert bool(proxy.heads) == (not no_proxy)
+
+
+def test_what_is_written_anew_comes_from_the_registry_when_its_mirror_is_wrong(
+    tmp_path: Path, model: bytes
+) -> None:
+    def flip_weights(request: Request, reply: Reply) -> Reply:
+        is_whole = reply.status == 200 and request.name == str(Digest.of(model))
+        return faults.flip_last_byte(request, reply) if is_whole else reply
+
+    with FakeRegistry() as upstream, FakeRegistry() as mirror:
+        config = f'[registries."{upstream.address}"]\nmirrors = ["{mirror.address}"]\n'
+        (source := tmp_path / "model.gguf").write_bytes(model)
+        with workspace(tmp_path, config) as opened:
+            package(opened, PackageRequest(source=source), "m")
+            for place in (upstream, mirror):
+                push(opened, "m", f"{place.address}/{REPOSITORY}:v1")
+            mirror.fault(REPOSITORY, faults.on_blobs(flip_weights))
+            anew = f"oci:{tmp_path / 'anew'}:v1"
+            copied = copy(opened, f"{upstream.address}/{REPOSITORY}:v1", anew, dialect="cncf")
+        assert upstream.seen("GET", "blobs")
+    assert OciLayout(tmp_path / "anew").resolve("v1").digest == copied.digest

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mrpack.digest import Digest
 from mrpack.errors import AccessDenied, NotFound, RegistryUnavailable, UsageError
+from mrpack.oci.manifest import Index
+from mrpack.oci.mediatypes import OCI_INDEX
 from mrpack.registry import (
     Credential,
     FixedCredentials,
@@ -21,6 +24,7 @@ from mrpack.registry import (
 from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority
 from tests.fakes.proxy import ForwardProxy
+from tests.fakes.raw_server import RawServer, send
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_scene import REPOSITORY, SETTINGS, WEIGHTS, failure, pull, push
 
@@ -51,6 +55,17 @@ def test_connections_that_were_closed_while_idle_are_replaced(
     pull(session, registry)
     registry.hang_up()
     push(session, registry)
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_what_is_said_before_the_answer_is_not_taken_for_it(session: RegistrySession, status: bytes) -> None:
+    manifest = Index.build([]).raw
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+    interim = b"HTTP/1.1 %s\r\nLink: </style.css>; rel=preload\r\n\r\n" % status
+    with RawServer(send(2 * interim + answer % (OCI_INDEX.encode(), len(manifest), manifest))) as server:
+        target = RegistryTarget(session, server.address, REPOSITORY)
+        assert target.resolve("v1").digest == Digest.of(manifest)
+        assert len(server.heads) == 1
 
 
 def test_requests_say_who_asks_and_want_no_encoding(registry: FakeRegistry) -> None:
