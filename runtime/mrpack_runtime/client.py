@@ -28,14 +28,16 @@ from mrpack.errors import (
 )
 from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
-DEFAULT_PORT: Final = 12434
 _CONNECT_TIMEOUT_S: Final = 5.0
 # It may look for engines, or wait for one to end.
 _PATIENT_S: Final = 120.0
+_PIECE_SIZE: Final = 64 * 1024
 _ANSWER_LIMIT: Final = 64 * 1024 * 1024
 # An image of 4096 x 4096 pixels in base64.
 _LINE_LIMIT: Final = 96 * 1024 * 1024
 _JSON: Final = "application/json"
+# As a gateway names itself.
+_NAME: Final = "mrpack"
 _FAMILIES: Final[Mapping[int, type[MrpackError]]] = {
     400: UsageError,
     403: AccessDenied,
@@ -119,8 +121,8 @@ class GatewayClient:
     def version(self) -> str:
         """Raises NotRunning when nobody answers, Stranger when another program does."""
         with self._answer("GET", "/version", answer_s=self.prompt_s, pause_s=self.prompt_s) as answer:
-            if answer.headers.get("Server") != "mrpack":
-                raise Stranger(f"another program answers at {self.url}")
+            if answer.headers.get("Server") != _NAME:
+                raise self._another()
             return str(_object(_read(answer)).get("version", ""))
 
     def model(self, name: str) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class GatewayClient:
         query = urlencode(asked | ({"engine": engine} if engine else {}))
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         with self._answer("GET", f"/logs?{query}", answer_s=self.prompt_s, pause_s=None) as answer:
-            while piece := answer.read1(65536):
+            for piece in _pieces(answer):
                 yield decoder.decode(piece)
 
     def chat(self, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
@@ -167,7 +169,7 @@ class GatewayClient:
     def _events(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, bool]:
         """Returns whether the stream ended with OpenAI's mark."""
         with self._answer("POST", path, {**body, "stream": True}) as answer:
-            while line := answer.readline(_LINE_LIMIT):
+            for line in _lines(answer):
                 field, _, text = line.strip().partition(b": ")
                 if field != b"data":
                     continue
@@ -178,6 +180,12 @@ class GatewayClient:
                     raise _error(502, event)
                 yield event
         return False
+
+    def _another(self) -> Stranger:
+        return Stranger(
+            f"another program answers at {self.url}",
+            hint="name the port of a gateway with --port, or start one with `mrpack serve`",
+        )
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, answer_s: float) -> Any:
         with self._answer(method, path, body, answer_s=answer_s, pause_s=answer_s) as answer:
@@ -196,7 +204,7 @@ class GatewayClient:
         """An answer with status 200; `answer_s` until its head, `pause_s` between its pieces, None: no limit.
 
         Raises:
-            NotRunning: nobody answers; Stranger: not in HTTP.
+            NotRunning: nobody answers; Stranger: not in HTTP, or another program.
             NotFound, UsageError, AccessDenied, Unsupported, EngineFailed: as its status says.
         """
         headers = {"Content-Type": _JSON} if body is not None else {}
@@ -234,23 +242,52 @@ class GatewayClient:
                 raise NotRunning(
                     f"no gateway answers at {self.url}", hint="start one with `mrpack serve`"
                 ) from error
-            if answer.status == http.HTTPStatus.UNAUTHORIZED:
-                wrong = "does not take this API key" if self.api_key else "wants an API key"
-                raise AccessDenied(
-                    f"{self.url} {wrong}",
-                    hint="--api-key-file FILE; what manages models may need a key of its own",
-                )
-            if answer.status != http.HTTPStatus.OK:
-                raise _error(answer.status, _parse(answer.read(_ANSWER_LIMIT)))
-            yield answer
+            with answer:  # which `connection` forgot where it ends the connection
+                if answer.status == http.HTTPStatus.UNAUTHORIZED:
+                    wrong = "does not take this API key" if self.api_key else "wants an API key"
+                    raise AccessDenied(
+                        f"{self.url} {wrong}",
+                        hint="--api-key-file FILE; what manages models may need a key of its own",
+                    )
+                if answer.status != http.HTTPStatus.OK:
+                    refusal = _read(answer)
+                    # Not by the name alone: a proxy may have put its own there.
+                    if answer.headers.get("Server") != _NAME and not _is_error(refusal):
+                        raise self._another()
+                    raise _error(answer.status, refusal)
+                yield answer
         except (OSError, http.client.HTTPException) as error:
             raise EngineFailed("the gateway broke the connection") from error
         finally:
             connection.close()
 
 
+def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """As they come; raises IncompleteRead when the answer was cut, which `readline` and `read` may hide."""
+    while piece := answer.read1(_PIECE_SIZE):
+        yield piece
+    if answer.length:  # what is left of an announced one
+        raise http.client.IncompleteRead(b"", answer.length)
+
+
+def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in _pieces(answer):
+        held += piece
+        if b"\n" in piece:
+            *lines, held = held.split(b"\n")
+            yield from map(bytes, lines)
+        if len(held) > _LINE_LIMIT:
+            raise EngineFailed("a line of the gateway's answer has no end")
+
+
 def _read(answer: http.client.HTTPResponse) -> Any:
-    return _parse(answer.read(_ANSWER_LIMIT))
+    content = bytearray()
+    for piece in _pieces(answer):
+        content += piece
+        if len(content) > _ANSWER_LIMIT:
+            raise EngineFailed("the gateway's answer has no end")
+    return _parse(bytes(content))
 
 
 def _parse(content: bytes) -> Any:
@@ -264,6 +301,10 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EngineFailed("the gateway's answer is not a JSON object")
     return value
+
+
+def _is_error(body: Any) -> bool:
+    return isinstance(body, dict) and isinstance(body.get("error"), dict)
 
 
 def _error(status: int, body: Any) -> MrpackError:

@@ -79,7 +79,7 @@ def _parse_length(text: str) -> int:
 class ChunkReader:
     """One body in chunks. Feed it what arrives; `done` tells its end, and `rest` what came after it."""
 
-    __slots__ = ("_buffer", "_in_trailer", "_left", "done", "rest")
+    __slots__ = ("_buffer", "_in_trailer", "_left", "_trailer_size", "done", "rest")
 
     def __init__(self) -> None:
         self.done = False
@@ -88,6 +88,8 @@ class ChunkReader:
         # Of the current chunk with its line end.
         self._left = 0
         self._in_trailer = False
+        # Without the line that is not whole yet.
+        self._trailer_size = 0
 
     def feed(self, content: bytes) -> bytes:
         """The bytes of the body that `content` completes, joined: so many small chunks cost one write.
@@ -145,15 +147,20 @@ class ChunkReader:
         return at
 
     def _skip_trailer(self) -> None:
-        while (line_end := self._buffer.find(b"\r\n")) >= 0:
-            line, self._buffer = self._buffer[:line_end], self._buffer[line_end + 2 :]
+        at = 0
+        room = HEAD_LIMIT - self._trailer_size
+        while (line_end := self._buffer.find(b"\r\n", at, room)) >= 0:
+            line = self._buffer[at:line_end]
+            at = line_end + 2
             if not line:
                 self.done = True
-                self.rest, self._buffer = self._buffer, b""
+                self.rest, self._buffer = self._buffer[at:], b""
                 return
             if _parse_field(line)[0] in _LENGTHS:
                 raise Malformed("a length behind its body")
-        if len(self._buffer) > HEAD_LIMIT:
+        self._trailer_size += at
+        self._buffer = self._buffer[at:]
+        if len(self._buffer) > min(_LINE_LIMIT, room - at):
             raise Malformed("an endless trailer")
 
 

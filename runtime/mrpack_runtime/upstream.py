@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Final, cast
 
 from mrpack_runtime.endpoint import Endpoint, UnixEndpoint
@@ -35,7 +36,8 @@ class Connection(asyncio.Protocol):
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = made = cast("asyncio.Transport", transport)
+        made.set_write_buffer_limits(high=1)  # for uvloop to write at once, as asyncio does
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -98,7 +100,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head + body)
         while self._reader.head is None:
-            await self._wait()
+            await self._arrival()
 
     async def read(self) -> bytes:
         """All that arrived of the body since the last call, at least a byte; empty at the end.
@@ -109,7 +111,7 @@ class Connection(asyncio.Protocol):
         while not self._parts:
             if self._reader.done:
                 return b""
-            await self._wait()
+            await self._arrival()
         part = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
@@ -139,18 +141,17 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
-    async def _wait(self) -> None:
+    def _arrival(self) -> asyncio.Future[None]:
+        """Of whatever comes next: a piece or the end. Raises what has gone wrong."""
         if self._error is not None:
             raise type(self._error)(self._error.message)
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 class Upstream:
@@ -162,7 +163,9 @@ class Upstream:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
 
-    async def post(self, path: str, body: bytes, content_type: str = "application/json") -> Connection:
+    def post(
+        self, path: str, body: bytes, content_type: str = "application/json"
+    ) -> Coroutine[None, None, Connection]:
         """Sends a body; returns when the head of the answer is there. Give the connection back to `finish`.
 
         A kept connection that the engine closed meanwhile is replaced once: no byte of an answer had come.
@@ -174,11 +177,11 @@ class Upstream:
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
             f"Accept: */*\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode("ascii")
-        return await self._request(head, body)
+        return self._request(head, body)
 
-    async def get(self, path: str) -> Connection:
+    def get(self, path: str) -> Coroutine[None, None, Connection]:
         """As `post`, without a body."""
-        return await self._request(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii"), b"")
+        return self._request(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii"), b"")
 
     def finish(self, connection: Connection) -> None:
         """Keeps the connection when the answer was read to its end, else closes it. Idempotent."""

@@ -35,9 +35,9 @@ from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
 from tests.fakes.folder_shelf import FolderShelf
 from tests.fakes.http_answer import HttpAnswer
+from tests.waiting import DEADLINE_S
 
 HOST = probe_host({"PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
-DEADLINE_S = 30.0
 CHAT = "/v1/chat/completions"
 
 
@@ -68,11 +68,14 @@ class Client:
     """HTTP/1.1 by hand, one connection a request."""
 
     endpoint: Endpoint
+    tls: SSLContext | None = None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        name = "localhost" if self.tls else None
         if isinstance(self.endpoint, UnixEndpoint):
-            return await asyncio.open_unix_connection(self.endpoint.path)
-        return await asyncio.open_connection(self.endpoint.host, self.endpoint.port)
+            return await asyncio.open_unix_connection(self.endpoint.path, ssl=self.tls, server_hostname=name)
+        host, port = self.endpoint.host, self.endpoint.port
+        return await asyncio.open_connection(host, port, ssl=self.tls, server_hostname=name)
 
     async def request(
         self,

@@ -30,6 +30,7 @@ from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import chat_body, gateway, until
+from tests.fakes.raw_server import RawServer, Script
 
 
 def ask(folder: Path, question: Callable[[GatewayClient], Any], **options: Any) -> Any:
@@ -131,7 +132,12 @@ def test_nobody_and_others_are_not_a_gateway(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         client = GatewayClient(TcpEndpoint(port))
-        for answer in (b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"):
+        for answer in (
+            b"",
+            b"SSH-2.0-x\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n<h1>",
+        ):
 
             async def main(answer: bytes = answer) -> None:
                 asked = asyncio.create_task(asyncio.to_thread(client.version))
@@ -155,7 +161,7 @@ def test_a_program_that_listens_and_says_nothing_is_not_waited_for():
 
 def test_a_program_that_stops_in_its_answer_is_not_waited_for():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=0.1)
+        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=1.0)
 
         async def main() -> None:
             asked = asyncio.create_task(asyncio.to_thread(client.ps))
@@ -202,3 +208,56 @@ def test_the_code_of_an_error_decides_where_a_status_stands_for_several(status, 
             GatewayClient(TcpEndpoint(server.server_port)).model("a")
         thread.join()
     assert caught.type is family
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"a": 1}\n\n'
+CHUNK = b"%x\r\n%s\r\n" % (len(EVENT), EVENT)
+CUT = {
+    "before the first chunk": CHUNKED,
+    "behind a chunk": CHUNKED + CHUNK,
+    "before the line end of a chunk": CHUNKED + CHUNK[:-2],
+    "in a chunk": CHUNKED + CHUNK + CHUNK[:-9],
+    "in a size": CHUNKED + CHUNK + b"1",
+    "of a length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + EVENT,
+}
+
+
+def say(content: bytes) -> Script:
+    """And nothing more; the client is heard to its end, so that it loses nothing."""
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+    return script
+
+
+def asked(server: RawServer) -> dict[str, Callable[[], Any]]:
+    host, port = server.address.split(":")
+    client = GatewayClient(TcpEndpoint(int(port), host))
+    return {
+        "paint": lambda: list(client.paint({})),
+        "chat": lambda: list(client.chat({})),
+        "logs": lambda: list(client.logs()),
+        "ps": client.ps,
+    }
+
+
+@pytest.mark.parametrize("method", ["paint", "chat", "logs", "ps"])
+@pytest.mark.parametrize("content", CUT.values(), ids=CUT.keys())
+def test_a_cut_answer_is_not_taken_for_a_whole_one(content, method):
+    with RawServer(say(content)) as server, pytest.raises(EngineFailed, match="broke the connection"):
+        asked(server)[method]()
+
+
+def test_a_whole_answer_is_taken_however_its_lines_are_torn():
+    events = b"".join(b"1\r\n%c\r\n" % byte for byte in EVENT) + CHUNK * 2
+    with RawServer(say(CHUNKED + events + b"0\r\n\r\n")) as server:
+        ask_it = asked(server)
+        assert ask_it["paint"]() == [{"a": 1}] * 3
+        assert "".join(ask_it["logs"]()) == EVENT.decode() * 3
+        with pytest.raises(EngineFailed, match="ended too early"):
+            ask_it["chat"]()

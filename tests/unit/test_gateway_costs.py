@@ -10,8 +10,9 @@ import time
 import pytest
 
 from mrpack_runtime.gateway.bodies import VALUES_LIMIT
-from tests.fakes.gateway import CHAT, DEADLINE_S, Running, chat_body, gateway, read_head, request_bytes
+from tests.fakes.gateway import CHAT, Running, chat_body, gateway, read_head, request_bytes
 from tests.unit.test_gateway_hostile import BODY, CHUNKED, END, SIZE, chat, chunk
+from tests.waiting import DEADLINE_S
 
 ENDLESS = {
     "spaces in a header": request_bytes("GET", "/health", headers={"X": "a" + " " * 16_000 + "b"}),
@@ -23,6 +24,7 @@ ENDLESS = {
     "empty lines": b"\r\n" * 32_000 + request_bytes("GET", "/health"),
     "chunks of a byte": chat(CHUNKED, body=b"".join(b"1\r\n%c\r\n" % byte for byte in BODY * 99) + END),
     "extensions": chat(CHUNKED, body=b"1;%s\r\n \r\n" % (b"x" * 4000) * 500 + END),
+    "trailers": chat(CHUNKED, body=chunk(SIZE)[:-2] + b"a:b\r\n" * 50_000),
     "codings": request_bytes("GET", "/health", headers={"Transfer-Encoding": "," * 16_000}),
 }
 

@@ -71,6 +71,10 @@ def test_a_target_is_a_path_and_a_query(target, path, query):
     assert (head.path, head.query_text) == (path, query)
 
 
+def test_a_target_may_name_the_host_that_the_header_names():
+    assert parsed("GET http://LOCALHOST:1/x HTTP/1.1", "Host: localhost:1").path == "/x"
+
+
 def test_of_a_header_that_comes_twice_the_first_counts_and_a_query_tells_both():
     head = parsed("GET /?a=1&a=2&b= HTTP/1.1", "X-A: 1", "x-a: 2")
     assert head.query == {"a": "1,2", "b": ""}
@@ -114,6 +118,9 @@ def test_old_clients_get_one_answer_a_connection_and_no_chunks():
         ("GET / HTTP/1.1", "A: b\rc"),
         ("GET / HTTP/1.1", "A : b"),
         ("GET / HTTP/1.1", ""),
+        ("GET http://evil.example/ HTTP/1.1", "Host: localhost"),
+        ("GET http://localhost@evil.example/ HTTP/1.1", "Host: localhost"),
+        ("GET http:///x HTTP/1.1", "Host: localhost"),
     ],
 )
 def test_other_heads_are_refused(lines):

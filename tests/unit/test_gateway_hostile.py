@@ -13,16 +13,8 @@ from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.guard import Policy, Scope, hash_key
 from mrpack_runtime.gateway.routes import mounted
 from tests.effort import EFFORT
-from tests.fakes.gateway import (
-    CHAT,
-    DEADLINE_S,
-    Running,
-    chat_body,
-    gateway,
-    read_head,
-    request_bytes,
-    until,
-)
+from tests.fakes.gateway import CHAT, Running, chat_body, gateway, read_head, request_bytes, until
+from tests.waiting import DEADLINE_S
 
 JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -77,6 +69,8 @@ UNCLEAR = {
     "a chunk that goes on": chat(CHUNKED, body=chunk(SIZE, end=b"xx\r\n")),
     "a length in the trailer": chat(CHUNKED, body=chunk(SIZE)[:-2] + b"Content-Length: 3\r\n\r\n"),
     "a request in the trailer": chat(CHUNKED, body=chunk(SIZE)[:-2] + b"\n" + SECOND),
+    "two hosts": b"GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HTTP/2 at once": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "another version": b"GET /health HTTP/2.0\r\nHost: localhost\r\n\r\n",
 }
 

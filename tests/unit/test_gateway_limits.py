@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
+from mrpack_runtime.gateway.app import run_loop
 from mrpack_runtime.gateway.connections import Deadlines
-from tests.fakes.gateway import (
-    CHAT,
-    DEADLINE_S,
-    Running,
-    chat_body,
-    gateway,
-    read_answer,
-    request_bytes,
-    until,
-)
+from tests.fakes.gateway import CHAT, Running, chat_body, gateway, read_answer, request_bytes, until
+from tests.waiting import DEADLINE_S
 
 JSON = {"Content-Type": "application/json"}
 ASKED_AHEAD = 1000
@@ -79,6 +73,32 @@ def test_a_second_request_that_never_ends_is_cut_too(short_folder):
             writer.close()
 
     asyncio.run(main())
+
+
+class StandsStill(asyncio.Protocol):
+    """Stops the whole loop when it is answered, and writes for another client at the end of that."""
+
+    def __init__(self, other: asyncio.StreamWriter) -> None:
+        self._other = other
+
+    def data_received(self, _: bytes) -> None:
+        time.sleep(3 * HASTY.header_s)
+        self._other.write(request_bytes("GET", "/health"))
+
+
+def test_a_request_that_came_while_the_gateway_stood_still_is_answered(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, deadlines=HASTY) as g:
+            reader, writer = await g.client.connect()
+            loop = asyncio.get_running_loop()
+            endpoint = g.client.endpoint
+            still, _ = await loop.create_connection(lambda: StandsStill(writer), endpoint.host, endpoint.port)
+            still.write(request_bytes("GET", "/health"))
+            assert (await read_answer(reader)).status == 200
+            for transport in (still, writer):
+                transport.close()
+
+    run_loop(main())
 
 
 def test_idle_connections_are_closed(short_folder):

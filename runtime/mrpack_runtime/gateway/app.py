@@ -63,9 +63,16 @@ async def serving(
     check_policy(gateway.policy)
     if gateway.log_prompts:
         _LOG.warning("prompts and answers are written to this log, as --log-prompts wants it")
-    server = GatewayServer(Dispatcher(gateway).answer, gateway.deadlines, limit=_connection_limit())
+    dispatcher = Dispatcher(gateway)
+    server = GatewayServer(
+        dispatcher.answer,
+        gateway.deadlines,
+        limit=_connection_limit(),
+        tls=tls,
+        error_shape=dispatcher.error_shape,
+    )
     try:
-        async with _listening(server, endpoint, tls) as bound:
+        async with _listening(server, endpoint) as bound:
             yield bound
     finally:
         await gateway.pool.drain(drain_s)
@@ -132,9 +139,7 @@ async def _preload(gateway: Gateway, models: tuple[str, ...], on_loaded: Callabl
 
 
 @asynccontextmanager
-async def _listening(
-    server: GatewayServer, endpoint: Endpoint, tls: SSLContext | None
-) -> AsyncIterator[Endpoint]:
+async def _listening(server: GatewayServer, endpoint: Endpoint) -> AsyncIterator[Endpoint]:
     loop = asyncio.get_running_loop()
     if isinstance(endpoint, UnixEndpoint):
         _remove_stale(endpoint.path)
@@ -145,18 +150,10 @@ async def _listening(
         bound: Endpoint = endpoint
     else:
         try:
-            listener = await loop.create_server(
-                server,
-                endpoint.host,
-                endpoint.port,
-                backlog=_BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=server.deadlines.header_s if tls else None,
-            )
+            listener = await loop.create_server(server, endpoint.host, endpoint.port, backlog=_BACKLOG)
         except OSError as error:
             raise HostRefused(
-                f"cannot listen on {endpoint.host}:{endpoint.port}: {error.strerror or error}",
-                hint=_hint(error),
+                f"cannot listen on {endpoint.host}:{endpoint.port}: {_reason(error)}", hint=_hint(error)
             ) from error
         bound = TcpEndpoint(listener.sockets[0].getsockname()[1], endpoint.host)
     try:
@@ -165,6 +162,13 @@ async def _listening(
         listener.close()
         if isinstance(endpoint, UnixEndpoint):
             endpoint.path.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    """Without the address, which asyncio puts into the words of the system."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _hint(error: OSError) -> str | None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Final, cast
 
 from mrpack.errors import MrpackError
-from mrpack_runtime.framing import Malformed
-from mrpack_runtime.gateway.errors import error_headers, error_json
+from mrpack_runtime.framing import HEAD_LIMIT, Malformed
+from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
 from mrpack_runtime.gateway.exchange import Reply, Request, Response, not_http
-from mrpack_runtime.gateway.heads import answer_head, parse_request_head, split_head
+from mrpack_runtime.gateway.heads import answer_head, parse_request_head, path_of, split_head
+from mrpack_runtime.gateway.peers import peer_address, untaken_size
+from mrpack_runtime.gateway.tls import TlsTransport
 from mrpack_runtime.scheduling import Overloaded
 
 _LOG: Final = logging.getLogger(__name__)
 _ADDRESS_SHARE: Final = 8
-_NETWORK_BITS: Final = 64
 # Of requests that a client sends ahead: then it has to wait.
 _AHEAD_LIMIT: Final = 64 * 1024
 # For an answer to be read by a client that still sends: what it sends is thrown away meanwhile.
@@ -68,14 +69,14 @@ class _Connection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._stalled_since: float | None = None
         self._is_full = False
+        self._untaken = 0
         self.task: asyncio.Task[None] | None = None
 
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = made = cast("asyncio.Transport", transport)
-        # For uvloop to write at once, as asyncio does; 0 would stop TLS, where nothing left counts as full.
-        made.set_write_buffer_limits(high=1)
+        made.set_write_buffer_limits(high=0)  # `drain` waits for all that the system does not take at once
         self._address = peer_address(made.get_extra_info("peername"))
         self._server.connections.add(self)
         if not self._server.let_in(self._address):
@@ -87,6 +88,9 @@ class _Connection(asyncio.Protocol):
         self._server.let_out(self._address)
         if self.task is not None:
             self.task.cancel()
+
+    def eof_received(self) -> None:
+        """A client that ends its side has left: so do most who leave, and their engines have to stop."""
 
     def data_received(self, data: bytes) -> None:
         if self._request is not None and not self._request.body.is_complete:
@@ -104,6 +108,9 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_full = False
+        self._stalled_since = None
+        if self._lingers:
+            self._deadline = self._loop.time() + _LINGER_S
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -130,13 +137,14 @@ class _Connection(asyncio.Protocol):
     # ---- for the server
 
     def is_overdue(self, now: float) -> bool:
-        if not self._is_full:
-            self._stalled_since = None
-        elif self._stalled_since is None:
+        """Who has something to take is late when it takes nothing; else, when nothing comes of it."""
+        if not self._is_full or self._transport is None:
+            return self._deadline is not None and now > self._deadline
+        untaken = untaken_size(self._transport)
+        if self._stalled_since is None or untaken < self._untaken:
             self._stalled_since = now
-        elif now - self._stalled_since > self._server.deadlines.write_s:
-            return True
-        return self._deadline is not None and now > self._deadline
+        self._untaken = untaken
+        return now - self._stalled_since > self._server.deadlines.write_s
 
     def cut(self) -> None:
         if self._transport is not None:
@@ -162,7 +170,7 @@ class _Connection(asyncio.Protocol):
                 return
             head = parse_request_head(found[0])
         except Malformed as error:
-            self._refuse(not_http(error))
+            self._refuse(not_http(error), path_of(self._ahead[:HEAD_LIMIT]))
             return
         self._deadline = None
         self._request = Request(head, self)
@@ -179,17 +187,16 @@ class _Connection(asyncio.Protocol):
     def _end(self, task: asyncio.Task[None]) -> None:
         request, self._request, self.task = self._request, None, None
         error = None if task.cancelled() else task.exception()
-        is_bug = error is not None and not isinstance(error, ConnectionResetError)
-        if is_bug:
+        if error is not None and not isinstance(error, ConnectionResetError):
             _LOG.error("a request ended in a bug", exc_info=error)
         if self._transport is None or request is None:
             return
-        if is_bug and not request.is_begun:
-            self._refuse(MrpackError("internal error", hint=_BUG_HINT))
+        if not request.is_begun:
+            self._refuse(MrpackError("internal error", hint=_BUG_HINT), request.path)
         elif not request.is_answered:  # only a cut can tell that
             self.cut()
         elif not request.stays:
-            self._finish(lingering=not request.body.is_complete)
+            self._finish(lingering=bool(self._ahead) or not request.body.is_complete)
         else:
             self._is_idle = True
             self._deadline = self._loop.time() + self._server.deadlines.idle_s
@@ -197,10 +204,11 @@ class _Connection(asyncio.Protocol):
                 self.resume()
                 self._begin()
 
-    def _refuse(self, error: MrpackError, *, lingering: bool = True) -> None:
+    def _refuse(self, error: MrpackError, path: str = "", *, lingering: bool = True) -> None:
         """The last answer, outside of any request."""
         _LOG.debug("refused: %s", error)
-        body = json.dumps({"error": error_json(error, with_log=False)}).encode()
+        shape = self._server.error_shape(path)
+        body = json.dumps(shape(error.http_status, error_json(error, with_log=False))).encode()
         headers = {"Content-Type": "application/json", **error_headers(error)}
         framing = f"Content-Length: {len(body)}\r\n"
         head = answer_head(error.http_status, headers, framing=framing, stays=False, now=time.time())
@@ -223,40 +231,36 @@ class _Connection(asyncio.Protocol):
             self._transport.write_eof()
 
 
-def peer_address(peer: object) -> str | None:
-    """Of a client on another machine; of IPv6 the network, all of which one machine may have."""
-    try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0]) if isinstance(peer, tuple) else None
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
-    if address is None or address.is_loopback:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
-    return str(address)
-
-
 class GatewayServer:
     """Makes connections, at most `limit` at once, and patrols them. `answer` is called for every request.
 
-    One address of another machine has at most an eighth of the connections. Belongs to one event loop.
+    One address of another machine has at most an eighth of the connections; who has too many is told so, but
+    not over TLS, where a handshake would come first. `error_shape` says by the path, which may be empty, how
+    what never becomes a request is refused. Belongs to one event loop.
     """
 
     def __init__(
-        self, answer: Callable[[Request], Awaitable[Reply]], deadlines: Deadlines, *, limit: int
+        self,
+        answer: Callable[[Request], Awaitable[Reply]],
+        deadlines: Deadlines,
+        *,
+        limit: int,
+        tls: SSLContext | None = None,
+        error_shape: Callable[[str], ErrorShape] = lambda _path: openai_shape,
     ) -> None:
         self._limit = limit
+        self._tls = tls
         self.connections: set[_Connection] = set()
         self._by_address: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._patrol_task = self._loop.create_task(self._patrol())
         self.answer = answer
+        self.error_shape = error_shape
         self.deadlines = deadlines
 
     def __call__(self) -> asyncio.Protocol:
-        return _Connection(self, self._loop)
+        connection = _Connection(self, self._loop)
+        return connection if self._tls is None else TlsTransport(self._tls, connection)
 
     def let_in(self, address: str | None) -> bool:
         """Counts one more, whether there is room for it or not."""
@@ -288,9 +292,12 @@ class GatewayServer:
             await asyncio.wait(tasks, timeout=seconds)
 
     async def _patrol(self) -> None:
+        """Looks twice: what came while all stood still is read in between, and who sent it is not late."""
         while True:
             await asyncio.sleep(self.deadlines.patrol_s)
             now = self._loop.time()
-            for connection in tuple(self.connections):
+            overdue = [connection for connection in self.connections if connection.is_overdue(now)]
+            await asyncio.sleep(0)
+            for connection in overdue:
                 if connection.is_overdue(now):
                     connection.cut()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from mrpack_runtime.framing import ChunkReader, Malformed
-from mrpack_runtime.gateway.heads import Headers, RequestHead, answer_head
+from mrpack_runtime.gateway.heads import RequestHead, answer_head
 from mrpack_runtime.refusal import RequestRefused
 
 # Of a body that nobody reads yet: then its client has to wait.
@@ -119,12 +119,11 @@ def not_http(error: Malformed) -> RequestRefused:
     return RequestRefused(f"not a valid HTTP request: {error}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(NamedTuple):
     """A whole answer."""
 
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
 
 
@@ -163,27 +162,18 @@ class Request:
     `is_begun`: some of an answer was sent; `is_answered`: all of it; `stays`: another request may follow.
     """
 
-    __slots__ = ("body", "head", "is_answered", "is_begun", "stays", "wire")
+    __slots__ = ("body", "head", "headers", "is_answered", "is_begun", "method", "path", "stays", "wire")
 
     def __init__(self, head: RequestHead, wire: Wire) -> None:
         self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
         self.body = Body(head, wire)
         self.wire = wire
         self.is_begun = False
         self.is_answered = False
         self.stays = head.may_stay
-
-    @property
-    def method(self) -> str:
-        return self.head.method
-
-    @property
-    def path(self) -> str:
-        return self.head.path
-
-    @property
-    def headers(self) -> Headers:
-        return self.head.headers
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, overload
 from urllib.parse import parse_qsl, unquote
 
 from mrpack_runtime.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, framing_of, parse_fields
@@ -15,12 +15,13 @@ from mrpack_runtime.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, fr
 FIELDS_LIMIT: Final = 100
 LINE_LIMIT: Final = 16 * 1024
 _SHOWN: Final = 80
+_T = TypeVar("_T")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
 _REQUEST_LINE = re.compile(rb"(%s) ([!-~]+) HTTP/1\.([01])" % "|".join(_METHODS).encode())
 _START = re.compile(rb"[A-Z]{1,7}(?: |$)")
 _NOTHING: Final = (b"", b"\r")
 # As proxies are asked: RFC 9112, 3.2.2 wants everybody to understand it.
-_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _ONE_LINE = re.compile(r"[^\r\n]*")
 _STATUSES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -36,6 +37,14 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._first[name.lower()]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: str | _T) -> str | _T: ...
+    def get(self, name: str, /, default: str | _T | None = None) -> str | _T | None:
+        """As of any mapping, without the detour over KeyError: most requests lack most headers."""
+        return self._first.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._first)
@@ -111,15 +120,25 @@ def parse_request_head(content: bytes) -> RequestHead:
     framing = framing_of(fields)
     if framing.chunked and not line.is_modern:
         raise Malformed("chunks in HTTP/1.0")
+    headers = Headers(fields)
+    if line.host is not None and line.host != headers.get("host", line.host).lower():
+        raise Malformed("two hosts")
     return RequestHead(
         line.method,
         line.path,
         line.query_text,
-        Headers(fields),
+        headers,
         length=None if framing.chunked else framing.length or 0,
         may_stay=line.is_modern and "close" not in framing.connection,
         can_chunk=line.is_modern,
     )
+
+
+def path_of(content: bytes) -> str:
+    """Of what is no request, as far as its first line is one; else empty. It may hold any characters."""
+    match = _REQUEST_LINE.fullmatch(content.partition(b"\r\n")[0])
+    target = _ABSOLUTE.sub("", match[2].decode("ascii"), count=1) if match is not None else ""
+    return unquote(target.partition("?")[0])
 
 
 class _Line(NamedTuple):
@@ -127,6 +146,8 @@ class _Line(NamedTuple):
     path: str
     query_text: str
     is_modern: bool
+    host: str | None
+    """Where the target names one."""
 
 
 def _parse_line(content: bytes) -> _Line:
@@ -134,13 +155,15 @@ def _parse_line(content: bytes) -> _Line:
     if match is None:
         raise Malformed("no request line of HTTP/1, or an unknown method")
     target = match[2].decode("ascii")
-    if not target.startswith("/"):
-        target = _ABSOLUTE.sub("", target, count=1)
+    host = None
+    if absolute := _ABSOLUTE.match(target):
+        host = absolute[1].lower()
+        target = target[absolute.end() :]
     escaped, _, query = target.partition("#")[0].partition("?")
     path = unquote(escaped) if "%" in escaped else escaped or "/"
     if not path.isprintable():  # it would forge lines of a log
         raise Malformed(f"a path with a control character: {escaped[:_SHOWN]}")
-    return _Line(match[1].decode("ascii"), path, query, match[3] == b"1")
+    return _Line(match[1].decode("ascii"), path, query, match[3] == b"1", host)
 
 
 # Clients ask for the same again and again.
