@@ -54,13 +54,12 @@ LLAMA_CPP_CLASSES = {
     COMPLETION: ("CreateCompletionRequest",),
     EMBEDDING: ("CreateEmbeddingRequest",),
 }
-# Its quirks do these for it.
-OF_QUIRKS = {"encoding_format", "max_completion_tokens", "stream_options"}
+# Its quirks do these for it, or the gateway.
+OF_QUIRKS = {"dimensions", "encoding_format", "max_completion_tokens", "stream_options"}
 VALUES: dict[str, Any] = {
     "audio": {"voice": "alloy", "format": "wav"},
     "best_of": 3,
     "chat_template_kwargs": {"enable_thinking": True},
-    "dimensions": 8,
     "echo": True,
     "function_call": {"name": "f"},
     "functions": [{"name": "f", "parameters": {"type": "object"}}],

@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.protocols.openai import CHOSEN_TOOLS
 from tests.demands import demand
 from tests.effort import EFFORT
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway
+from tests.waiting import DEADLINE_S
 
 EXAMPLES = 6 * EFFORT
 SEED = os.environ.get("MRPACK_TEST_SEED", "20261123")
 # What a model is called that is there. Others would all be answered with 404, whatever else they say.
 MODEL = "fake"
 # What is below /v1, too; what makes and removes models; a log that goes on; forms, whose names have limits;
-# what is refused to those who have something to cancel.
+# what is refused to those who have something to cancel; what with another method is the name of a response.
 LEFT_OUT = (
     r"^/engines/(v1|\{engine\})/(?!v1/models|_configure)|^/engines/(responses|rerank|score|tokenize|detokenize|apply-template)"
     r"|^/(responses|rerank|score|tokenize|detokenize|apply-template)|^/models/(purge|load|create|prune)|^/models/\{model\}(/tag)?$"
-    r"|^/api/(pull|copy|delete|blobs)|^/logs|/images/edits$|/cancel$"
+    r"|^/api/(pull|copy|delete|blobs)|/responses/input_tokens$|^/logs|/images/edits$|/cancel$"
 )
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
@@ -46,7 +48,10 @@ def asked_for(document: Any, engine: str) -> Any:
     text = json.dumps(document)
     pattern = json.dumps({"type": "string", "pattern": r"\S"})[1:-1]
     assert pattern in text
-    document = json.loads(text.replace(pattern, f'"enum": ["{MODEL}"]'))
+    text = text.replace(pattern, f'"enum": ["{MODEL}"]')
+    assert json.dumps(CHOSEN_TOOLS) in text
+    # No schema can say that they have to be among `tools`.
+    document = json.loads(text.replace(json.dumps(CHOSEN_TOOLS), '{"const": "auto"}'))
     for item in document["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", ()):
@@ -72,6 +77,7 @@ def test_the_gateway_does_what_its_description_says(short_folder: Path, tmp_path
                 *("--url", f"http://127.0.0.1:{g.client.endpoint.port}", "--checks", CHECKS),
                 *("--max-examples", str(EXAMPLES), "--seed", SEED, "--phases", "coverage,fuzzing"),
                 *("--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off"),
+                *("--request-timeout", str(DEADLINE_S)),
                 *("--exclude-path-regex", LEFT_OUT, "--output-sanitize", "false"),
             ]
             process = await asyncio.create_subprocess_exec(

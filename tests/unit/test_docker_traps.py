@@ -11,6 +11,7 @@ import pytest
 from mrpack.model.overrides import Overrides
 from mrpack_runtime.gateway.routes import RouteTable
 from mrpack_runtime.protocols.dmr import parse_settings
+from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.scheduling import Phase
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, chat_body, gateway, until
@@ -108,6 +109,11 @@ def test_neither_lists_nor_errors_name_places_on_the_disk(short_folder: Path, mo
                 assert str(short_folder).encode() not in answer.body
 
     asyncio.run(main())
+
+
+def test_a_wrong_value_is_named_as_the_request_has_it() -> None:
+    with pytest.raises(RequestRefused, match=r"^vllm\.hf-overrides\.vllm\.gpu_memory_utilization: '7'"):
+        parse_settings({"vllm": {"hf-overrides": {"gpu_memory_utilization": 7}}}, "vllm")
 
 
 @pytest.mark.parametrize("tcp", [False, True])

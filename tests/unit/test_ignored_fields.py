@@ -22,8 +22,8 @@ QUESTION = [{"role": "user", "content": "hi"}]
         (CHAT, chat_body(store=False, user=None, temperature=0.5), None),
         (
             "/engines/llama.cpp/v1/embeddings",
-            {"model": "fake", "input": "one", "dimensions": 8},
-            "dimensions",
+            {"model": "fake", "input": "one", "dimensions": 8, "user": "ada"},
+            "user",
         ),
         ("/v1/completions", {"model": "fake", "prompt": "one", "best_of": 2}, "best_of"),
         (

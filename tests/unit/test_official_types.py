@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from anthropic.types import Message, RawMessageStreamEvent, message_create_params
+from anthropic.types import ErrorResponse, Message, RawMessageStreamEvent, message_create_params
 from ollama import ChatResponse, EmbedResponse, GenerateResponse
 from openai.types.responses import Response, ResponseStreamEvent, response_create_params
 from pydantic import TypeAdapter
@@ -82,6 +82,18 @@ def test_events_are_those_of_the_official_clients(stream: Any) -> None:
         ChatResponse.model_validate(line)
     for line in sent(GenerateAnswer(SERVED), stream):
         GenerateResponse.model_validate(line)
+
+
+def test_a_stream_that_breaks_ends_with_an_event_of_theirs():
+    error = {"message": "the engine died", "code": "engine_failed"}
+    first = events(TEXT_STREAM)[1]
+    answering = respond({"model": "m", "input": "hi"}).answering(SERVED)
+    sent = [*answering.chunk(first), *answering.failed(error)]
+    openai: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+    assert [openai.validate_python(event).sequence_number for event in sent] == list(range(len(sent)))
+    assert sent[-1]["response"]["error"]["message"] == "the engine died"
+    (told,) = MessageAnswer("m", [], 9).failed(error)
+    assert ErrorResponse.model_validate(told).error.message == "the engine died"
 
 
 def test_answers_are_those_of_the_official_clients() -> None:

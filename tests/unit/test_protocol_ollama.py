@@ -40,6 +40,7 @@ def test_options_have_their_place_and_what_changes_nothing_is_named():
                 "repeat_penalty": 1.1,
             },
             "template": "x",
+            "width": 64,
             "stream": False,
             "min_p": 0.2,
         }
@@ -52,7 +53,7 @@ def test_options_have_their_place_and_what_changes_nothing_is_named():
         "repeat_penalty": 1.1,
         "min_p": 0.2,
     }
-    assert asked.ignored == ("template", "options.num_ctx")
+    assert asked.ignored == ("template", "width", "options.num_ctx")
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,12 @@ def test_options_have_their_place_and_what_changes_nothing_is_named():
         ({"stream": False, "options": {"num_predict": 0}}, {}),
         ({"stream": False, "format": "json"}, {"response_format": {"type": "json_object"}}),
         ({"stream": False, "think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
-        (
-            {"stream": False, "think": "high"},
-            {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "high"},
+        *(
+            (
+                {"stream": False, "think": level},
+                {"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": level},
+            )
+            for level in ("low", "high", "max")
         ),
     ],
 )

@@ -76,6 +76,9 @@ _MODEL: Final = _all(
     object=_is("model"),
     created=_WHOLE,
     owned_by=TEXT,
+    type=_is("model"),
+    display_name=TEXT,
+    created_at=TEXT,
     dmr={"type": "object"},
     mrpack=_all(
         digest=TEXT,
@@ -216,7 +219,15 @@ SHAPES: Final[Mapping[str, Shape]] = {
     ),
     "POST /images/generations": IMAGES,
     "POST /images/edits": IMAGES,
-    "GET /v1/models": Shape(_all(object=_is("list"), data=_list(_MODEL))),
+    "GET /v1/models": Shape(
+        _all(
+            object=_is("list"),
+            data=_list(_MODEL),
+            has_more=_SWITCH,
+            first_id=_TEXT_OR_NULL,
+            last_id=_TEXT_OR_NULL,
+        )
+    ),
     "GET /v1/models/{model}": Shape(_MODEL),
     "POST /responses": Shape(_RESPONSE, _RESPONSE_EVENTS),
     "GET /responses/{id}": Shape(_RESPONSE),
@@ -231,6 +242,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
         )
     ),
     "POST /messages": _CLAUDE,
+    "POST /responses/input_tokens": Shape(_all(object=_is("response.input_tokens"), input_tokens=_WHOLE)),
     "POST /messages/count_tokens": Shape(_all(input_tokens=_WHOLE)),
     "POST /rerank": Shape(
         _all(
@@ -254,6 +266,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "POST /api/embeddings": Shape(_all(embedding=_list(_NUMBER))),
     "POST /api/show": Shape(_all(details=_DETAILS, model_info={"type": "object"}, capabilities=_list(TEXT))),
     "GET /api/version": Shape(_all(version=TEXT)),
+    "GET /api/status": Shape(_all(cloud=_all(disabled=_SWITCH, source=TEXT))),
     "GET /api/tags": Shape(_all(models=_list(_all(**_NAMED, modified_at=TEXT)))),
     "GET /api/ps": Shape(_all(models=_list(_all(**_NAMED, expires_at=TEXT, size_vram=_WHOLE)))),
     "POST /api/pull": _MOVED,

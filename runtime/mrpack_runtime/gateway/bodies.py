@@ -19,6 +19,9 @@ from mrpack_runtime.scheduling import Overloaded
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.exchange import Request
 
+_JSON: Final = "application/json"
+# What `curl -d` says of all that it sends.
+_OF_CURL: Final = frozenset({"", "application/x-www-form-urlencoded"})
 BODY_LIMIT: Final = 32 * 1024 * 1024
 # Of a form with pictures to edit.
 FORM_LIMIT: Final = 64 * 1024 * 1024
@@ -117,15 +120,22 @@ async def body_pieces(
         yield piece
 
 
-async def read_json(request: Request, deadlines: Deadlines, hold: Callable[[int], None]) -> dict[str, Any]:
+async def read_json(
+    request: Request, deadlines: Deadlines, hold: Callable[[int], None], *, announced: bool = True
+) -> dict[str, Any]:
     """The body as a JSON object; `hold` as in `read_body`.
+
+    Not `announced`: also without its content type, as `curl -d` sends it, unless a web page asks.
 
     Raises:
         UnsupportedMediaType: not announced as JSON, or compressed.
         NotJson: not a JSON object in UTF-8.
         PayloadTooLarge, BodyTimeout: as `read_body`.
     """
-    check_content_type(request.headers.get("Content-Type", ""), request.headers.get("Content-Encoding", ""))
+    content_type = request.headers.get("Content-Type", "")
+    if not announced and content_type in _OF_CURL and "Origin" not in request.headers:
+        content_type = _JSON
+    check_content_type(content_type, request.headers.get("Content-Encoding", ""))
     return parse_object(await read_body(request, deadlines, hold))
 
 
@@ -158,7 +168,7 @@ async def read_form(
 def check_content_type(content_type: str, encoding: str) -> None:
     """JSON alone: browsers must ask (preflight) before they send it, and do not for forms and plain text."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind != _JSON:
         raise UnsupportedMediaType("the body must have Content-Type: application/json")
     _check_encoding(encoding)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mrpack.errors import MrpackError
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
@@ -77,8 +77,7 @@ class Route:
     errors: ErrorShape = openai_shape
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     route: Route
     engine: str | None = None
     name: str = ""
@@ -103,9 +102,9 @@ class Call:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     held: int = 0
 
-    async def read_json(self) -> dict[str, Any]:
-        """The body. Raises as `bodies.read_json`."""
-        return await read_json(self.request, self.gateway.deadlines, self._hold)
+    async def read_json(self, *, announced: bool = True) -> dict[str, Any]:
+        """The body; `announced` and errors as in `bodies.read_json`."""
+        return await read_json(self.request, self.gateway.deadlines, self._hold, announced=announced)
 
     async def read_form(self) -> tuple[bytes, str, dict[str, Any]]:
         """The body, its content type and its texts. Raises as `bodies.read_form`."""

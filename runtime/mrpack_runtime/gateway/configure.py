@@ -46,7 +46,7 @@ async def configure(call: Call) -> Reply:
 async def configured(call: Call) -> Reply:
     """GET /engines/_configure: what is set, of all models or of `?model=`."""
     wanted = call.request.query.get("model")
-    only = (await find_entry(call, wanted)).digest if wanted else None
+    only = (await find_entry(call, wanted)).digest if wanted is not None else None
     found = []
     kept = call.gateway.configured.all()
     for entry in await call.entries():

@@ -12,6 +12,7 @@ from mrpack_runtime.availability import availability
 from mrpack_runtime.gateway.guard import may_manage
 from mrpack_runtime.gateway.logbook import Choice, all_engines
 from mrpack_runtime.gateway.queries import read_flag
+from mrpack_runtime.protocols.dmr import DOCKERS_CLIENT, status_for_docker
 from mrpack_runtime.protocols.fields import as_switch
 from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
@@ -53,8 +54,10 @@ async def status(call: Call) -> Reply:
     for snapshot in call.gateway.pool.snapshot():
         if snapshot.launch is not None:
             running[snapshot.key.engine] = f"Running: {snapshot.launch.launcher} {snapshot.launch.version}"
-    found = await asyncio.to_thread(availability, call.gateway.engines, call.gateway.host())
-    return call.json(found | running)
+    found = await asyncio.to_thread(availability, call.gateway.engines, call.gateway.host()) | running
+    if call.request.headers.get("User-Agent", "").startswith(DOCKERS_CLIENT):
+        found = {name: status_for_docker(words) for name, words in found.items()}
+    return call.json(found)
 
 
 async def ps(call: Call) -> Reply:
@@ -75,7 +78,8 @@ def _entry(snapshot: Snapshot, *, wide: bool) -> dict[str, Any]:
         "last_used": _ZERO_TIME if snapshot.busy else _rfc3339(snapshot.last_used),
         "in_use": snapshot.busy > 0,
         "loading": snapshot.phase is Phase.LOADING,
-        "keep_alive": "-1" if keep_alive_s < 0 else f"{keep_alive_s:g}s",
+        # In digits: Go reads no exponents.
+        "keep_alive": "-1" if keep_alive_s < 0 else f"{keep_alive_s:.12g}s",
         "requests": snapshot.busy,
         "phase": str(snapshot.phase),
         "digest": str(snapshot.key.digest),
@@ -110,7 +114,9 @@ async def unload(call: Call) -> Reply:
     body = await call.read_json()
     everything = as_switch(body.get("all", False), "all")
     force = as_switch(body.get("force", False), "force")
-    models, engine = body.get("models", []), body.get("backend", "")
+    models, engine = body.get("models"), body.get("backend", "")
+    if models is None:  # so Go writes an empty list
+        models = []
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
         raise RequestRefused("models must be a list of names", param="models")
     if not isinstance(engine, str):

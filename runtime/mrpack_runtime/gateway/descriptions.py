@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mrpack.model.overrides.kinds import INT32_MAX
+from mrpack_runtime.gateway.queries import FLAGS
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.keeping import SCHEMA as KEEP_ALIVE
 from mrpack_runtime.protocols.openai import BETWEEN_FIELDS, COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
@@ -82,7 +83,7 @@ _CLAUDE: Final = _messages("user", "assistant")
 _TURNS: Final[JsonObject] = {
     "anyOf": [_TEXT, _messages("user", "assistant", "system", "developer")],
 }
-_FLAG: Final[JsonObject] = {"enum": ["true", "false", "1", "0"]}
+_FLAG: Final[JsonObject] = {"enum": list(FLAGS)}
 _REFUSED: Final = Description(status="")
 _STREAMED: Final = (JSON, EVENTS)
 _INSTALLED: Final = Description(
@@ -118,6 +119,7 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
             "after": _TEXT,
         }
     ),
+    "POST /responses/input_tokens": Description(body=_asked("model input", input=_TURNS)),
     "POST /responses/{id}/cancel": _REFUSED,
     "POST /messages": Description(
         body=_asked(
@@ -182,11 +184,13 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
     "POST /repackage": _REFUSED,
     "GET /engines/ps": Description(query={"wide": _FLAG}),
     "POST /engines/unload": Description(
-        body=_object(all=_SWITCH, models={"type": "array", "items": MODEL}, backend=_TEXT, force=_SWITCH)
+        body=_object(
+            all=_SWITCH, models=_or_null({"type": "array", "items": MODEL}), backend=_TEXT, force=_SWITCH
+        )
         | {
             "anyOf": [
                 {"required": ["all"], "properties": {"all": {"const": True}}},
-                {"required": ["models"], "properties": {"models": {"minItems": 1}}},
+                {"required": ["models"], "properties": {"models": {"type": "array", "minItems": 1}}},
             ]
         }
     ),

@@ -8,7 +8,7 @@ from typing import Final
 
 from mrpack.errors import MrpackError
 from mrpack_runtime.gateway.call import Call, Gateway, Match, error_response
-from mrpack_runtime.gateway.errors import RouteNotFound
+from mrpack_runtime.gateway.errors import ErrorShape, RouteNotFound
 from mrpack_runtime.gateway.exchange import Reply, Request, Response
 from mrpack_runtime.gateway.guard import check_scope, check_sender, cors_headers, preflight_headers
 from mrpack_runtime.gateway.routes import RouteTable
@@ -20,6 +20,10 @@ class Dispatcher:
     def __init__(self, gateway: Gateway, table: RouteTable | None = None) -> None:
         self._gateway = gateway
         self._table = table or RouteTable.build()
+
+    def error_shape(self, path: str) -> ErrorShape:
+        """How the API that has this path writes its errors."""
+        return self._table.error_shape(path)
 
     async def answer(self, request: Request) -> Reply:
         """The answer, also to requests that are refused. The log gets no prompt, no key and no query."""
@@ -47,7 +51,7 @@ class Dispatcher:
             _LOG.debug("refused: %s", error)
             if request.is_begun:
                 raise ConnectionResetError("an answer has begun: only its cut can tell") from error
-            return error_response(error, headers, policy, self._table.error_shape(request.path))
+            return error_response(error, headers, policy, self.error_shape(request.path))
         else:
             return response
         finally:

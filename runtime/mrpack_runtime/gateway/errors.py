@@ -10,6 +10,8 @@ from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound
 from mrpack_runtime.refusal import RequestRefused
 
 _SERVER_ERROR: Final = 500
+# The official clients would ask again: after 409, and after all from 500 on.
+_FINAL: Final = frozenset({409, 501, 507})
 ErrorShape = Callable[[int, dict[str, Any]], dict[str, Any]]
 """From a status and an error as OpenAI writes it, without envelope, to the whole body of an answer."""
 
@@ -83,6 +85,8 @@ def error_headers(error: MrpackError) -> dict[str, str]:
     headers = {}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    if error.http_status in _FINAL:
+        headers["X-Should-Retry"] = "false"
     if isinstance(error, KeyRequired):
         headers["WWW-Authenticate"] = 'Bearer realm="mrpack"'
     retry_after_s: float | None = getattr(error, "retry_after_s", None)

@@ -1,9 +1,10 @@
-"""The models that can be asked for, as OpenAI lists them, with Docker Model Runner's block of facts."""
+"""The models that can be asked for, as OpenAI and Anthropic list them, with Docker Model Runner's facts."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mrpack.digest import Digest
@@ -24,7 +25,9 @@ _OWNER: Final = "mrpack"
 async def list_models(call: Call) -> Reply:
     """GET …/models: everything in the library, whatever engine the path names."""
     entries = await call.entries()
-    return call.json({"object": "list", "data": await _to_json(call, entries)})
+    data = await _to_json(call, entries)
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return call.json({"object": "list", "data": data, "has_more": False, "first_id": first, "last_id": last})
 
 
 async def show_model(call: Call) -> Reply:
@@ -63,6 +66,7 @@ async def _to_json(call: Call, entries: tuple[LibraryEntry, ...]) -> list[dict[s
             "object": "model",
             "created": entry.created,
             "owned_by": _OWNER,
+            **_for_anthropic(entry),
             "dmr": _facts(entry.config),
             "mrpack": {
                 "digest": str(entry.digest),
@@ -80,6 +84,16 @@ async def _to_json(call: Call, entries: tuple[LibraryEntry, ...]) -> list[dict[s
         }
         for entry, found in zip(entries, expected, strict=True)
     ]
+
+
+def _for_anthropic(entry: LibraryEntry) -> dict[str, Any]:
+    """What Anthropic's clients read of a model; nothing here has the name of a field of OpenAI's."""
+    return {
+        "type": "model",
+        "display_name": entry.id,
+        "created_at": datetime.fromtimestamp(entry.created, UTC).isoformat(),
+        "max_input_tokens": entry.config.context_size,
+    }
 
 
 async def with_metadata(call: Call, entry: LibraryEntry) -> LibraryEntry:

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from mrpack_runtime.want import Want
 
 
+async def _read(call: Call) -> dict[str, Any]:
+    """The body. Ollama asks for no content type, and its examples with curl give none."""
+    return await call.read_json(announced=False)
+
+
 async def chat(call: Call) -> Reply:
     """POST /api/chat."""
     return await _generate(call, parse_chat, is_chat=True)
@@ -56,20 +61,20 @@ async def generate(call: Call) -> Reply:
 
 async def embed(call: Call) -> Reply:
     """POST /api/embed: vectors of one text or many."""
-    body = await call.read_json()
+    body = await _read(call)
     call.model = model_name(body)
     return await infer_as(call, parse_embed(body))
 
 
 async def legacy_embed(call: Call) -> Reply:
     """POST /api/embeddings: the vector of one text, as older clients ask for it."""
-    body = await call.read_json()
+    body = await _read(call)
     call.model = model_name(body)
     return await infer_as(call, parse_legacy_embed(body))
 
 
 async def _generate(call: Call, parse: Callable[[dict[str, Any]], Asked], *, is_chat: bool) -> Reply:
-    body = await call.read_json()
+    body = await _read(call)
     call.model = model_name(body)
     if not is_load_only(body):
         return await infer_as(call, parse(body))
@@ -103,6 +108,11 @@ async def version(call: Call) -> Reply:
     return call.json({"version": API_VERSION})
 
 
+async def status(call: Call) -> Reply:
+    """GET /api/status: that there is no cloud."""
+    return call.json({"cloud": {"disabled": True, "source": "config"}})
+
+
 async def tags(call: Call) -> Reply:
     """GET /api/tags: every name of every local model."""
     return call.json(
@@ -126,7 +136,7 @@ async def ps(call: Call) -> Reply:
 
 async def show(call: Call) -> Reply:
     """POST /api/show: what a model is, and what it can do."""
-    body = await call.read_json()
+    body = await _read(call)
     call.model = model_name(body)
     entry = await with_metadata(call, await find_entry(call, call.model))
     want = await resolve(call, None)
@@ -147,7 +157,7 @@ def _calls_tools(want: Want) -> bool:
 
 async def pull(call: Call) -> Reply:
     """POST /api/pull."""
-    body = await call.read_json()
+    body = await _read(call)
     name = model_name(body)
     if body.get("stream") is False:
         await on_shelf(call, lambda shelf: shelf.pull(name, _silent))
@@ -157,7 +167,7 @@ async def pull(call: Call) -> Reply:
 
 async def push(call: Call) -> Reply:
     """POST /api/push."""
-    body = await call.read_json()
+    body = await _read(call)
     name = model_name(body)
     if body.get("stream") is False:
         await on_shelf(call, lambda shelf: shelf.push(name, _silent))
@@ -167,7 +177,7 @@ async def push(call: Call) -> Reply:
 
 async def copy(call: Call) -> Reply:
     """POST /api/copy: a second name for a model."""
-    body = await call.read_json()
+    body = await _read(call)
     source, new = as_text(body.get("source"), "source"), as_text(body.get("destination"), "destination")
     await on_shelf(call, lambda shelf: shelf.tag(source, new))
     return call.json({})
@@ -175,7 +185,7 @@ async def copy(call: Call) -> Reply:
 
 async def delete(call: Call) -> Reply:
     """DELETE /api/delete: refused while the model runs."""
-    name = model_name(await call.read_json())
+    name = model_name(await _read(call))
     await ensure_not_running(call, name)
     await on_shelf(call, lambda shelf: "".join(shelf.remove(name).untagged))
     return call.json({})

@@ -20,10 +20,10 @@ from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
 from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.pool import Lease
-from mrpack_runtime.protocols import Answering, Asked, Served
+from mrpack_runtime.protocols import CHAT, Answering, Asked, Served
 from mrpack_runtime.protocols.ignored import find_ignored
 from mrpack_runtime.protocols.keeping import take_keep_alive
-from mrpack_runtime.protocols.openai import check_fields
+from mrpack_runtime.protocols.openai import check_fields, choose_tools
 from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.upstream import Connection
 from mrpack_runtime.want import Want
@@ -50,7 +50,11 @@ _DROPPED: Final = frozenset(
 
 async def infer(call: Call) -> Reply:
     """POST of any inference route in OpenAI's words, which are the engines', too."""
-    body = await call.read_json()
+    return await infer_body(call, await call.read_json())
+
+
+async def infer_body(call: Call, body: dict[str, Any]) -> Reply:
+    """The same once it is read."""
     call.model = get_model(body)
     return await _ask(call, call.match.route.upstream, body, None)
 
@@ -93,6 +97,8 @@ async def lease(
 async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None) -> Reply:
     has_media = screen(body)
     preload = is_preload(call)
+    if path == CHAT and not preload:
+        choose_tools(body)
 
     def check(want: Want) -> None:
         engine = call.gateway.engines[want.key.engine]

@@ -9,12 +9,16 @@ from mrpack_runtime.refusal import RequestRefused
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
 
-_TRUTH: Final = {"0": False, "f": False, "false": False, "1": True, "t": True, "true": True, "": True}
+# Source: strconv.ParseBool. A name without a value is true.
+FLAGS: Final = {
+    **dict.fromkeys(("true", "True", "TRUE", "t", "T", "1", ""), True),
+    **dict.fromkeys(("false", "False", "FALSE", "f", "F", "0"), False),
+}
 
 
 def read_flag(call: Call, name: str) -> bool:
-    """False when it is not there; a name without a value is true. Raises RequestRefused."""
-    text = call.request.query.get(name, "false").lower()
-    if text not in _TRUTH:
+    """False when it is not there. Raises RequestRefused."""
+    text = call.request.query.get(name, "false")
+    if text not in FLAGS:
         raise RequestRefused(f"{name} must be true or false", param=name)
-    return _TRUTH[text]
+    return FLAGS[text]

@@ -25,7 +25,7 @@ async def requests(call: Call) -> Reply:
             hint="`mrpack serve --log-prompts` keeps the last ten of each model in memory",
         )
     wanted = call.request.query.get("model")
-    only = (await find_entry(call, wanted)).id if wanted else None
+    only = (await find_entry(call, wanted)).id if wanted is not None else None
     if "text/event-stream" not in call.request.headers.get("Accept", ""):
         return call.json(call.gateway.inspector.kept(only))
     existing = read_flag(call, "include_existing")

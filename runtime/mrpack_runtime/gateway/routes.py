@@ -85,6 +85,7 @@ OPENAI_PREFIXES: Final = ("/engines/{engine}/v1", "/engines/v1", "/v1")
 
 _RESPONSES: Final = (
     _translated("/responses", translated.create_response, Operation.COMPLETION),
+    _translated("/responses/input_tokens", tokens.input_tokens, Operation.COMPLETION),
     _read("/responses/{id}", translated.show_response),
     _read("/responses/{id}", translated.delete_response, method="DELETE"),
     _read("/responses/{id}/input_items", translated.input_items),
@@ -93,6 +94,10 @@ _RESPONSES: Final = (
 _MESSAGES: Final = (
     _translated("/messages", translated.messages, Operation.COMPLETION, anthropic_error),
     _translated("/messages/count_tokens", tokens.count_tokens, Operation.COMPLETION, anthropic_error),
+)
+_CLAUDES_MODELS: Final = (
+    _read("/models", models.list_models, anthropic_error),
+    _read("/models/{model}", models.show_model, anthropic_error),
 )
 # vLLM and Docker Model Runner have them beside `/v1`, others below.
 _UNVERSIONED: Final = (
@@ -107,7 +112,7 @@ _UNVERSIONED: Final = (
 OPENAI_ROUTES: Final = (
     _inference("/chat/completions", Operation.COMPLETION),
     _inference("/completions", Operation.COMPLETION),
-    _inference("/embeddings", Operation.EMBEDDING),
+    _inference("/embeddings", Operation.EMBEDDING, handler=translated.embeddings),
     _inference("/images/generations", Operation.IMAGE_GENERATION, stream_end=b""),
     _inference("/images/edits", Operation.IMAGE_GENERATION, handler=proxy.infer_form, stream_end=b""),
     _read("/models", models.list_models),
@@ -168,6 +173,7 @@ _OLLAMA: Final = (
     _translated("/api/embed", ollama.embed, Operation.EMBEDDING, ollama_error),
     _translated("/api/embeddings", ollama.legacy_embed, Operation.EMBEDDING, ollama_error),
     _read("/api/version", ollama.version, ollama_error),
+    _read("/api/status", ollama.status, ollama_error),
     _read("/api/tags", ollama.tags, ollama_error),
     _read("/api/ps", ollama.ps, ollama_error),
     _read("/api/show", ollama.show, ollama_error, method="POST"),
@@ -184,7 +190,7 @@ ROUTES: Final = (
     *_MODELS,
     *_OLLAMA,
     *_below(("/engines", ""), _RESPONSES),
-    *_below(("/anthropic/v1",), _MESSAGES),
+    *_below(("/anthropic/v1",), (*_MESSAGES, *_CLAUDES_MODELS)),
     *_below(("/engines/{engine}", "/engines", ""), _UNVERSIONED),
 )
 
@@ -197,9 +203,22 @@ def mounted(
     yield from chain(((route.path, route) for route in rows), below)
 
 
-# Of paths that no row has.
-_SHAPES: Final[Mapping[str, ErrorShape]] = {"/api/": ollama_error, "/anthropic/": anthropic_error}
+# Of paths that no row has, by how they begin.
+_SHAPES: Final[Mapping[str, ErrorShape]] = {
+    "/api/": ollama_error,
+    "/anthropic/": anthropic_error,
+    **{f"{prefix}/messages/": anthropic_error for prefix in OPENAI_PREFIXES},
+}
 _NAME = re.compile(r"\{(?!engine\})\w+\}")
+
+
+def _with_engine(path: str) -> tuple[str, str | None]:
+    """The path with `{engine}` for the engine that it names, if any."""
+    if path.startswith("/engines/"):
+        word, slash, rest = path.removeprefix("/engines/").partition("/")
+        if slash and word not in RESERVED:
+            return f"/engines/{{engine}}/{rest}", word
+    return path, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +266,9 @@ class RouteTable:
         try:
             methods, _, _ = next(self._find(path))
         except RouteNotFound:
-            return next((shape for start, shape in _SHAPES.items() if path.startswith(start)), openai_shape)
+            template, _ = _with_engine(path)
+            fitting = (shape for start, shape in _SHAPES.items() if template.startswith(start))
+            return next(fitting, openai_shape)
         return next(iter(methods.values())).errors
 
     def _find(self, path: str) -> Iterator[tuple[Mapping[str, Route], str | None, str]]:
@@ -255,11 +276,7 @@ class RouteTable:
 
         Raises RouteNotFound instead of the first when there is none.
         """
-        engine, template = None, path
-        if path.startswith("/engines/"):
-            word, slash, rest = path.removeprefix("/engines/").partition("/")
-            if slash and word not in RESERVED:
-                engine, template = word, f"/engines/{{engine}}/{rest}"
+        template, engine = _with_engine(path)
         found = False
         if (exact := self._exact.get(template)) is not None:
             found = True
@@ -273,4 +290,4 @@ class RouteTable:
                 found = True
                 yield methods, engine, template[len(start) : len(template) - len(end)]
         if not found:
-            raise RouteNotFound(f"there is nothing at {path}")
+            raise RouteNotFound(f"there is nothing at {path}", hint="GET /openapi.json lists the paths")

@@ -16,6 +16,7 @@ from mrpack_runtime.protocols.anthropic.request import parse_prompt
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.keeping import take_keep_alive
 from mrpack_runtime.protocols.openai import FIELDS
+from mrpack_runtime.protocols.responses.request import parse_response_request
 from mrpack_runtime.protocols.tokens import (
     TOKEN_ROUTES,
     Ask,
@@ -84,6 +85,15 @@ async def count_tokens(call: Call) -> Reply:
     prompt = parse_prompt(body)
     found = await _tokens(call, {name: prompt[name] for name in _COUNTED if name in prompt})
     return call.json({"input_tokens": found["count"]})
+
+
+async def input_tokens(call: Call) -> Reply:
+    """POST …/responses/input_tokens: of a request for one of OpenAI's responses."""
+    body = await call.read_json()
+    call.model = get_model(body)
+    prompt = parse_response_request(body, call.gateway.history).body
+    found = await _tokens(call, {name: prompt[name] for name in _COUNTED if name in prompt})
+    return call.json({"object": "response.input_tokens", "input_tokens": found["count"]})
 
 
 async def _tokens(call: Call, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Inference in other words than OpenAI's chat: messages, responses, rerank and score."""
+"""Inference in other words than OpenAI's chat: messages, responses, rerank, score and short vectors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from mrpack.errors import NotFound
 from mrpack_runtime.gateway.bodies import get_model
-from mrpack_runtime.gateway.proxy import infer_as
+from mrpack_runtime.gateway.proxy import infer_as, infer_body
 from mrpack_runtime.protocols.anthropic.request import parse_message_request
+from mrpack_runtime.protocols.embeddings import parse_short_embedding
 from mrpack_runtime.protocols.fields import as_word
 from mrpack_runtime.protocols.reranking import parse_rerank, parse_score
 from mrpack_runtime.protocols.responses.request import parse_response_request
@@ -98,6 +99,15 @@ def _turn(call: Call) -> Turn:
             f"no response with id {call.match.name[:80]!r}", hint="they are kept in memory, for a while"
         )
     return turn
+
+
+async def embeddings(call: Call) -> Reply:
+    """POST …/embeddings: with as many `dimensions` as are asked for."""
+    body = await call.read_json()
+    if body.get("dimensions") is None:
+        return await infer_body(call, body)
+    call.model = get_model(body)
+    return await infer_as(call, parse_short_embedding(body))
 
 
 async def rerank(call: Call) -> Reply:

@@ -136,7 +136,7 @@ def only_tool(tools: list[JsonObject], name: str) -> JsonObject:
 
     Raises RequestRefused.
     """
-    chosen = [tool for tool in tools if tool["function"]["name"] == name]
+    chosen = [tool for tool in tools if tool["type"] == "function" and tool["function"]["name"] == name]
     if not chosen:
         raise RequestRefused(f"there is no tool {name[:60]!r}", param="tool_choice")
     return {"tools": chosen, "tool_choice": "required"}

@@ -36,6 +36,16 @@ _FLAGS: Final = {
 }
 
 
+DOCKERS_CLIENT: Final = "docker-model-cli/"
+"""How the User-Agent of `docker model` begins."""
+
+
+def status_for_docker(words: str) -> str:
+    """Its client takes `Available`, for which it has no word, for an error."""
+    kind, _, detail = words.partition(": ")
+    return f"Running: {detail}" if kind == "Available" else words
+
+
 def model_json(entry: LibraryEntry) -> JsonObject:
     config = entry.config
     facts: JsonObject = {
@@ -98,9 +108,10 @@ def parse_settings(body: JsonObject, group: str) -> Overrides:
         except ValueError as error:
             raise RequestRefused(f"raw-runtime-flags: {error}", param="raw-runtime-flags") from error
     values |= _flags(flags, group)
-    replaced = as_object((body.get("vllm") or {}).get("hf-overrides") or {}, "vllm.hf-overrides")
+    where = "vllm.hf-overrides"
+    replaced = as_object((body.get("vllm") or {}).get("hf-overrides") or {}, where)
     try:
-        return from_hf_overrides(replaced).with_settings(check_settings(values, "_configure"))
+        return from_hf_overrides(replaced, where).with_settings(check_settings(values, "_configure"))
     except InvalidArtifact as error:
         raise RequestRefused(error.message, hint=error.hint) from error
 

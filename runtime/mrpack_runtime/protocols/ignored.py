@@ -22,7 +22,7 @@ _IGNORED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "llama.cpp": {
         CHAT: _SERVICE | _OLD_TOOLS,
         COMPLETION: frozenset({"best_of", "echo", "suffix", "user"}),
-        EMBEDDING: frozenset({"dimensions", "user"}),
+        EMBEDDING: frozenset({"user"}),
     },
     # The fields of OpenAI's that vLLM 0.32's request classes lack; of `user` they say that it is ignored.
     "vllm": {
@@ -55,7 +55,7 @@ _KNOWN: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
         | _OLD_TOOLS
         | {"messages", "tools", "tool_choice", "top_logprobs", "max_completion_tokens", "response_format"},
         COMPLETION: _GENERATION | {"prompt", "suffix", "echo", "best_of"},
-        EMBEDDING: frozenset({"model", "input", "encoding_format"}),
+        EMBEDDING: frozenset({"model", "input", "encoding_format", "dimensions"}),  # the last is ours
     },
 }
 """By the name of an engine's quirks: one that drops all it does not know, so that the rest is overlooked."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from math import ceil
+from typing import Final
 
 from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import INT32_MAX, is_number
@@ -32,11 +33,7 @@ def take_keep_alive(body: JsonObject) -> str | None:
 
     Raises RequestRefused.
     """
-    return parse_keep_alive(body.pop(FIELD, None))
-
-
-def parse_keep_alive(value: Any) -> str | None:
-    """The same of its value."""
+    value = body.pop(FIELD, None)
     if value is None:
         return None
     if isinstance(value, str) and re.match(_BELOW_ZERO, value):
@@ -44,7 +41,7 @@ def parse_keep_alive(value: Any) -> str | None:
     if isinstance(value, str) and re.match(_SECONDS, value):
         value = int(value)
     if is_number(value):
-        value = -1 if value < 0 else int(value)
+        value = -1 if value < 0 else ceil(value)
     if wanted := _KIND.refusal(value):
         raise RequestRefused(f"{FIELD} must be {wanted}", param=FIELD)
     return str(_KIND.canonical(value))

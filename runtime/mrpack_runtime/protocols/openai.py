@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mrpack.errors import Unsupported
 from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import Choice, Kind, Switch, Whole
 from mrpack_runtime.protocols import CHAT, JsonObject
+from mrpack_runtime.protocols.chat import only_tool
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_text, as_word
 from mrpack_runtime.refusal import RequestRefused
 
@@ -89,8 +91,8 @@ def _check_tools(value: Any, name: str) -> None:
 
 
 def _check_tool_choice(value: Any, name: str) -> None:
-    if not isinstance(value, dict):
-        as_word(value, name, _TOOL_CHOICES)
+    """A word: what names functions is one by now, see `choose_tools`."""
+    as_word(value, name, _TOOL_CHOICES)
 
 
 def _check_response_format(value: Any, name: str) -> None:
@@ -138,6 +140,28 @@ _PARTS: Final[JsonObject] = {"type": ["string", "integer", "array", "object"]}
 _PROMPT: Final = Field(
     _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": _PARTS}]}
 )
+CHOSEN_TOOLS: Final[JsonObject] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "required": ["type", "function"],
+            "properties": {"type": {"const": "function"}, "function": _FUNCTION},
+        },
+        {
+            "type": "object",
+            "required": ["type", "allowed_tools"],
+            "properties": {
+                "type": {"const": "allowed_tools"},
+                "allowed_tools": {
+                    "type": "object",
+                    "required": ["mode", "tools"],
+                    "properties": {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array"}},
+                },
+            },
+        },
+    ]
+}
+"""A choice that names some of the request's `tools`."""
 _MESSAGES: Final = Field(
     _check_messages,
     {
@@ -203,7 +227,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
         "logprobs": _of(Switch()),
         "top_logprobs": _of(Whole(0, _TOP_LOGPROBS)),
         "parallel_tool_calls": _of(Switch()),
-        "tool_choice": Field(_check_tool_choice, {"anyOf": [{"enum": list(_TOOL_CHOICES)}, _OBJECT]}),
+        "tool_choice": Field(_check_tool_choice, {"anyOf": [{"enum": list(_TOOL_CHOICES)}, CHOSEN_TOOLS]}),
         "tools": Field(
             _check_tools,
             {
@@ -248,6 +272,34 @@ BETWEEN_FIELDS: Final[Mapping[str, JsonObject]] = {
     },
 }
 """What holds for several of them, as JSON Schema: to choose a tool, there have to be tools."""
+
+
+def choose_tools(body: JsonObject) -> None:
+    """Leaves the tools alone that `tool_choice` names: llama-server takes an object for no choice at all.
+
+    Raises:
+        RequestRefused: it names none, or one that is not there.
+        Unsupported: tools that are no functions.
+    """
+    choice, tools = body.get("tool_choice"), body.get("tools")
+    if not isinstance(choice, dict) or not tools:
+        return
+    _check_tools(tools, "tools")
+    match choice:
+        case {"type": "function", "function": {"name": str(name)}}:
+            body |= only_tool(tools, name)
+        case {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "auto" | "required" as mode, "tools": [*allowed]},
+        }:
+            _check_tools(allowed, "tool_choice.allowed_tools.tools")
+            names = [tool["function"]["name"] for tool in allowed if tool["type"] == "function"]
+            chosen = [tool for name in names for tool in only_tool(tools, name)["tools"]]
+            body |= {"tools": chosen, "tool_choice": mode if chosen else "none"}
+        case {"type": "custom"}:
+            raise Unsupported("tool_choice: only functions can be chosen")
+        case _:
+            raise RequestRefused("tool_choice must be a word, or name a function", param="tool_choice")
 
 
 def check_fields(path: str, body: JsonObject) -> None:

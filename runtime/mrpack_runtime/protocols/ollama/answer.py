@@ -15,6 +15,7 @@ from mrpack_runtime.protocols.chat import (
     read_usage,
     tool_calls,
 )
+from mrpack_runtime.protocols.embeddings import shortened
 
 _NS: Final = 1_000_000_000
 _REASONS: Final = {"length": "length"}
@@ -94,11 +95,14 @@ class GenerateAnswer(ChatAnswer):
 class EmbedAnswer:
     """Vectors for texts; there are no streams of them."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, dimensions: int | None = None) -> None:
         self._served = served
+        self._dimensions = dimensions
 
     def answer(self, body: JsonObject) -> JsonObject:
         served, usage = self._served, read_usage(body) or Usage()
+        if self._dimensions is not None:
+            body = shortened(body, self._dimensions)
         return {
             "model": served.model,
             "embeddings": _vectors(body),

@@ -11,9 +11,13 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 
-# The first Ollama that has Responses and Anthropic's messages beside its own routes, as we do: clients look
-# at it before they use what came later.
-API_VERSION: Final = "0.14.0"
+API_VERSION: Final = "0.22.0"
+"""The Ollama whose fields these are; its news is `think: "max"`. From 0.30.0 on `/api/tags` has what each
+model can do, for which only `/api/show` looks closely enough here. Source: api/types.go of its releases.
+
+Clients ask for no more: VS Code's Copilot for 0.6.4, Codex for 0.13.4, which has Responses, clients of
+Anthropic's messages for 0.14.0.
+"""
 # Ollama calls what stays for ever a date in the far future, too.
 _FOR_EVER: Final = 4102444800.0  # 2100-01-01
 
@@ -26,7 +30,7 @@ def tag_json(entry: LibraryEntry, name: str) -> JsonObject:
         "modified_at": timestamp(entry.created),
         "size": entry.size,
         "digest": entry.digest.hex,
-        "details": details(entry),
+        "details": {**details(entry), **_context(entry)},
     }
 
 
@@ -73,6 +77,13 @@ def details(entry: LibraryEntry) -> JsonObject:
         "parameter_size": config.parameters,
         "quantization_level": config.quantization,
     }
+
+
+def _context(entry: LibraryEntry) -> JsonObject:
+    """Of the settings, or else the model's own."""
+    config = entry.config
+    length = config.context_size or _number(config.metadata.get(f"{config.architecture}.context_length", ""))
+    return {"context_length": length} if length else {}
 
 
 def timestamp(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """Requests of Ollama's clients in OpenAI's words.
 
-Source: the API page of Ollama's documentation, version 0.12.
+Source: the API page of the documentation of Ollama 0.22.0, as which this is told (`catalogue.API_VERSION`).
 """
 
 from __future__ import annotations
@@ -8,14 +8,22 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.overrides.kinds import is_whole
-from mrpack_runtime.protocols import CHAT, JSON_LINES, Asked, JsonObject
+from mrpack_runtime.protocols import CHAT, JSON_LINES, Answering, Asked, JsonObject, Served
 from mrpack_runtime.protocols.chat import function_call, schema_format
-from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_switch, as_text, as_texts
+from mrpack_runtime.protocols.fields import (
+    as_list,
+    as_object,
+    as_objects,
+    as_switch,
+    as_text,
+    as_texts,
+    as_whole,
+)
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
 from mrpack_runtime.refusal import RequestRefused
@@ -40,12 +48,13 @@ _LOADING: Final = frozenset(
     {"num_ctx", "num_batch", "num_gpu", "main_gpu", "low_vram", "vocab_only", "use_mmap", "use_mlock"}
     | {"num_thread", "numa", "f16_kv", "penalize_newline", "tfs_z", "num_gqa", "logits_all", "embedding_only"}
 )
-_IGNORED: Final = frozenset({"template", "context", "truncate", "shift"})
+# The last three are of pictures that `/api/generate` paints.
+_IGNORED: Final = frozenset({"template", "context", "truncate", "shift", "width", "height", "steps"})
 _TRANSLATED: Final = frozenset(
     {"model", "name", "messages", "prompt", "system", "suffix", "raw", "images", "tools", "format", "think"}
     | {"options", "stream", "input", "dimensions"}
 )
-_LEVELS: Final = ("low", "medium", "high")
+_LEVELS: Final = ("low", "medium", "high", "max")
 # By their first bytes; engines look at the content, and the URL wants a type.
 _IMAGES: Final[Mapping[bytes, str]] = {
     b"\x89PNG": "image/png",
@@ -126,13 +135,14 @@ def parse_generate(body: JsonObject) -> Asked:
 
 def parse_embed(body: JsonObject) -> Asked:
     given: JsonObject = {"input": as_texts(body.get("input"), "input")}
-    if body.get("dimensions") is not None:
-        given["dimensions"] = body["dimensions"]
-    return _embedding(body, given, legacy=False)
+    dimensions = body.get("dimensions")
+    if dimensions is not None:
+        given["dimensions"] = as_whole(dimensions, "dimensions", least=1)
+    return _embedding(body, given, lambda served: EmbedAnswer(served, dimensions))
 
 
 def parse_legacy_embed(body: JsonObject) -> Asked:
-    return _embedding(body, {"input": [as_text(body.get("prompt"), "prompt")]}, legacy=True)
+    return _embedding(body, {"input": [as_text(body.get("prompt"), "prompt")]}, LegacyEmbedAnswer)
 
 
 def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
@@ -160,13 +170,13 @@ def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
     return chat, tuple(ignored)
 
 
-def _embedding(body: JsonObject, given: JsonObject, *, legacy: bool) -> Asked:
+def _embedding(body: JsonObject, given: JsonObject, answering: Callable[[Served], Answering]) -> Asked:
     options = as_object(body.get("options") or {}, "options")
     ignored = [name for name in sorted(_IGNORED) if body.get(name)]
     return Asked(
         path=_EMBEDDINGS,
         body=given | {name: body[name] for name in (KEEP_ALIVE,) if name in body},
-        answering=LegacyEmbedAnswer if legacy else EmbedAnswer,
+        answering=answering,
         framing=JSON_LINES,
         ignored=(*ignored, *(f"options.{name}" for name in options)),
     )

@@ -164,8 +164,6 @@ def _part(part: JsonObject, where: str) -> JsonObject:
             return {"type": "text", "text": as_text(part.get("text"), f"{where}.text")}
         case "refusal":
             return {"type": "text", "text": as_text(part.get("refusal"), f"{where}.refusal")}
-        case "refusal":
-            return {"type": "text", "text": as_text(part.get("refusal"), f"{where}.refusal")}
         case "input_image":
             if part.get("image_url") is None:
                 raise Unsupported(
