@@ -14,10 +14,11 @@ Names are imported when they are first used.
 from __future__ import annotations
 
 from importlib import import_module  # noqa: TID251  # lazy public names; every target stands in _PUBLIC
-from typing import TYPE_CHECKING, Any, Final
 
 from mrpack.version import VERSION
 
+# Type checkers know the word; `typing` would be most of what the program imports before it takes Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mrpack.content.copy import copy as copy_content
     from mrpack.content.memory import MemoryTarget
@@ -95,7 +96,7 @@ __all__ = [
 
 __version__ = VERSION
 
-_PUBLIC: Final = {
+_PUBLIC = {
     "copy_content": "mrpack.content.copy:copy",
     "MemoryTarget": "mrpack.content.memory",
     "Source": "mrpack.content.ports",
@@ -143,7 +144,7 @@ _PUBLIC: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mrpack' has no attribute {name!r}")
     module, _, attribute = _PUBLIC[name].partition(":")

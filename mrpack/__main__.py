@@ -1,6 +1,9 @@
 """The program, and `python -m mrpack`."""
 
-import signal
+try:
+    import signal  # with enum and what that needs
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 
 def main() -> None:

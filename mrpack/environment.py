@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from mrpack.errors import UsageError, from_os_error
 from mrpack.model.amounts import parse_size
-from mrpack.neighbours import NEIGHBOURS
 from mrpack.oci.reference import ReferenceDefaults
 from mrpack.store.durable import is_foreign
 
@@ -98,6 +97,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         UsageError: config.toml is not TOML, or has an unknown key or a value of the wrong type.
     """
+    from mrpack.neighbours import NEIGHBOURS  # noqa: PLC0415  # --help takes a few names from here, and no store
+
     config_home = Path(environ.get("MRPACK_CONFIG_HOME") or user_folder("XDG_CONFIG_HOME", environ))
     table = _read_config(config_home / "config.toml")
     where = str(config_home / "config.toml")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
+from mrpack.cli.values import key_value_lines, local_models
 from mrpack.errors import UsageError
 from mrpack.model.amounts import human_size
 from mrpack.model.quantization import QUANTIZATIONS
@@ -22,7 +22,7 @@ _CODE_LINES: Final = 5
 
 
 @command("inspect")
-@click.argument("model", required=False, shell_complete=options.local_models)
+@click.argument("model", required=False, shell_complete=local_models)
 @click.option(
     "--remote", is_flag=True, help="Read it from its registry (or `oci:` folder); nothing is pulled."
 )
@@ -98,7 +98,7 @@ def _text(inspected: verbs.Inspected) -> str:
         if value[key] is not None
     ]
     facts.append(("Size", human_size(value["size"])))
-    settings = [f"{key}={shown}" for key, shown in _flat(value["settings"]).items()]
+    settings = key_value_lines(inspected.settings.values) if inspected.settings else []
     facts += [("" if number else "Settings", text) for number, text in enumerate(settings)]
     if value["code"]:
         shown = [f"{item['path']}: {item['reason']}" for item in value["code"][:_CODE_LINES]]
@@ -120,14 +120,3 @@ def _text(inspected: verbs.Inspected) -> str:
         for item in value["archives"]
     ]
     return "\n".join([*lines, "", render_table(("FILE", "ROLE", "SIZE", "BLOB"), rows)])
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, str]:
-    """As `--set` takes them."""
-    groups = {key: value for key, value in settings.items() if isinstance(value, dict)}
-    flat = {key: value for key, value in settings.items() if key not in groups}
-    flat |= {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    return {
-        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in flat.items()
-    }

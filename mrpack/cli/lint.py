@@ -7,13 +7,14 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable
+from mrpack.cli.values import models_or_files
 from mrpack.errors import InvalidArtifact
 from mrpack.verbs import lint as verbs
 from mrpack.workspace import Access
 
 
 @command("lint")
-@click.argument("target", metavar="MODEL|PATH", shell_complete=options.models_or_files)
+@click.argument("target", metavar="MODEL|PATH", shell_complete=models_or_files)
 @click.option("--remote", is_flag=True, help="Read MODEL from its registry; no weights are fetched.")
 @options.registry_options
 def lint(invocation: Invocation, target: str, remote: bool, access: Access) -> None:

@@ -9,6 +9,7 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
+from mrpack.cli.values import local_models
 from mrpack.errors import UsageError
 from mrpack.model.amounts import human_size
 from mrpack.verbs import local as verbs
@@ -84,7 +85,7 @@ def _row(model: verbs.ListedModel, defaults: ReferenceDefaults) -> tuple[str, ..
 
 
 @command("tag")
-@click.argument("model", shell_complete=options.local_models)
+@click.argument("model", shell_complete=local_models)
 @click.argument("new")
 def tag(invocation: Invocation, model: str, new: str) -> None:
     """Give the local MODEL the further name NEW.
@@ -101,7 +102,7 @@ def tag(invocation: Invocation, model: str, new: str) -> None:
 
 
 @command("rm")
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=options.local_models)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", shell_complete=local_models)
 @click.option(
     "--keep-blobs", is_flag=True, help="Only take the names away; `mrpack gc` frees the space later."
 )
@@ -125,7 +126,7 @@ def remove(invocation: Invocation, models: tuple[str, ...], keep_blobs: bool) ->
 
 
 @command("resolve")
-@click.argument("model", shell_complete=options.local_models)
+@click.argument("model", shell_complete=local_models)
 def resolve(invocation: Invocation, model: str) -> None:
     """Print the file or folder that an engine opens for the local MODEL.
 

@@ -27,6 +27,8 @@ _USUAL: Final = gc.get_threshold()[0]
 # Commands of this section end before garbage matters; in that of others are buffers: a pull of 200 files over
 # TLS would take 82 MiB instead of 45.
 _BRIEF: Final = "Local store"
+# Columns of help: at most, and at least where a terminal is narrow.
+_HELP_WIDTHS: Final = (98, 50)
 # By name alone: nothing here is imported from there (ADR 4).
 _RUNTIME: Final = "mrpack_runtime.commands"
 
@@ -82,7 +84,7 @@ COMMANDS: Final = {
     "uninstall-runner": Entry("Engines", "Remove an engine.", f"{_RUNTIME}.install_runner:uninstall_runner"),
     "doctor": Entry("Engines", "Try every engine, and say what repairs it.", f"{_RUNTIME}.doctor:doctor"),
     "version": Entry("Other", "Show the version.", "mrpack.cli.about:version"),
-    "completion": Entry("Other", "Print a shell completion script.", "mrpack.cli.about:completion"),
+    "completion": Entry("Other", "Print a shell completion script.", "mrpack.cli.completion:completion"),
 }
 ALIASES: Final = {"ls": "list", "prune": "gc", "stop": "unload"}
 # What other tools for models and images call it.
@@ -133,7 +135,12 @@ class Program(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with writing_result():  # of --version and --help
-            return super().parse_args(ctx, args)
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                # click would guess: --version for --json.
+                wrong = f"no option {error.option_name!r} before the command: its own come after it"
+                raise click.UsageError(wrong, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -187,7 +194,7 @@ def _plugin(name: str) -> click.Command | None:
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every command has its own --help with an example. Exit codes: 0 done, 1 a bug, 2 usage, "
     "3 not found, 4 access denied, 5 registry or network, 6 wrong bytes, 7 invalid artifact, "
     "8 not possible here, 9 engine failed, 130 interrupted.",
@@ -211,7 +218,9 @@ def main(args: list[str] | None = None) -> NoReturn:
 def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
-        result = cli.main(args=arguments, prog_name="mrpack", standalone_mode=False)
+        result = cli.main(
+            args=arguments, prog_name="mrpack", standalone_mode=False, terminal_width=_help_width()
+        )
     except MrpackError as error:
         return _fail(str(error), error.exit_code, debug=debug)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -234,6 +243,16 @@ def _run(arguments: list[str]) -> int:
             f"unexpected {type(error).__name__}: {error} (a bug: repeat with --debug and report it)", 1
         )
     return result if isinstance(result, int) else 0
+
+
+def _help_width() -> int:
+    """As click finds it, without `shutil` and the formats of archives, which are a tenth of --help."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (OSError, ValueError):
+        columns = 0
+    most, least = _HELP_WIDTHS
+    return max(min((columns or 80) - 2, most), least)
 
 
 def _fail(line: str, code: int, *, debug: bool = False) -> int:

@@ -12,6 +12,7 @@ from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.package_options import PackageOptions, package_options
 from mrpack.cli.progress import reporting
+from mrpack.cli.values import FILE, files
 from mrpack.errors import UsageError
 from mrpack.verbs import package as verbs
 from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
@@ -19,7 +20,7 @@ from mrpack.workspace import Access
 
 
 @command("package")
-@click.argument("arguments", nargs=-1, required=True, metavar="[SOURCE] MODEL", shell_complete=options.files)
+@click.argument("arguments", nargs=-1, required=True, metavar="[SOURCE] MODEL", shell_complete=files)
 @package_options
 @click.option(
     "--push", is_flag=True, help="Send it straight to the registry of MODEL, not to the local store."
@@ -29,7 +30,7 @@ from mrpack.workspace import Access
     metavar="NAME,…",
     help="Make these of an F16, BF16 or F32 GGUF file with llama.cpp, and package each under its own tag.",
 )
-@click.option("--imatrix", type=options.FILE, metavar="FILE", help="With --quantize: an importance matrix.")
+@click.option("--imatrix", type=FILE, metavar="FILE", help="With --quantize: an importance matrix.")
 @click.option("--allow-requantize", is_flag=True, help="With --quantize: of a quantized file, too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and its digest; write nothing.")
 @options.jobs

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from mrpack.cli.options import FILE, key_values, local_models
+from mrpack.cli.values import FILE, key_values, local_models
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
 from mrpack.hub import is_hub_reference
 from mrpack.model.overrides import (
@@ -23,10 +23,10 @@ from mrpack.model.overrides import (
 )
 from mrpack.model.timestamp import format_ns
 from mrpack.packing.plan import Extras, FileFacts, Wishes
+from mrpack.packing.sources import PLANNERS, SINGLE_FILES
 from mrpack.packing.walk import Choice
 from mrpack.verbs.package import PackageRequest
 
-_KINDS: Final = ("gguf", "safetensors", "dduf", "diffusers")
 _DIALECTS: Final = click.Choice(["docker", "cncf"])
 
 _OPTIONS: Final = (
@@ -39,7 +39,7 @@ _OPTIONS: Final = (
     click.option(
         "--as",
         "one_file",
-        type=click.Choice(["dduf"]),
+        type=click.Choice(list(SINGLE_FILES)),
         help="Write a Diffusers folder as one DDUF file first.",
     ),
     click.option(
@@ -190,7 +190,7 @@ class PackageOptions:
 
     def _source(self, arguments: tuple[str, ...]) -> tuple[str | None, Path | None, str]:
         """`SOURCE MODEL`, or one option that names the source, and MODEL."""
-        paths: dict[str, Path | None] = {kind: getattr(self, kind) for kind in _KINDS}
+        paths: dict[str, Path | None] = {kind: getattr(self, kind) for kind in PLANNERS}
         named = [f"--{kind}" for kind, path in paths.items() if path is not None]
         named += ["--from"] if self.stored is not None else []
         if len(named) > 1:

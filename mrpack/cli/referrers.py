@@ -9,15 +9,14 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
+from mrpack.cli.values import files, key_values
 from mrpack.model.amounts import human_size
 from mrpack.verbs import referrers as verbs
 from mrpack.workspace import Access
 
 
 @command("attach")
-@click.argument(
-    "arguments", nargs=-1, required=True, metavar="[FILE...] REFERENCE", shell_complete=options.files
-)
+@click.argument("arguments", nargs=-1, required=True, metavar="[FILE...] REFERENCE", shell_complete=files)
 @click.option(
     "--type", "artifact_type", required=True, metavar="MEDIA/TYPE", help="What is attached, and its files."
 )
@@ -47,7 +46,7 @@ def attach(
         [Path(file) for file in files],
         reference,
         artifact_type=artifact_type,
-        annotations=options.key_values(annotations, "annotation"),
+        annotations=key_values(annotations, "annotation"),
         access=access,
     )
     digest = str(attached.manifest.digest)

@@ -9,8 +9,8 @@ from types import FrameType
 
 import click
 
-from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.values import FILE
 from mrpack.distribution import Naming, RegistryServer, Rules
 from mrpack.errors import MrpackError, UsageError
 from mrpack.oci.reference import Reference
@@ -48,9 +48,7 @@ def registry() -> None:
     metavar="REGISTRY",
     help="The registry under which pushes are kept in the store.",
 )
-@click.option(
-    "--layout", type=options.FILE, metavar="FOLDER", help="Serve this OCI image layout, not the store."
-)
+@click.option("--layout", type=FILE, metavar="FOLDER", help="Serve this OCI image layout, not the store.")
 @click.option(
     "--allow-host",
     "hosts",

@@ -9,6 +9,7 @@ import click
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.progress import reporting
+from mrpack.cli.values import FILE, local_models
 from mrpack.errors import UsageError
 from mrpack.verbs import transfer as verbs
 from mrpack.workspace import Access
@@ -23,7 +24,7 @@ def _done(invocation: Invocation, moved: verbs.Moved) -> None:
 
 
 @command("push")
-@click.argument("model", shell_complete=options.local_models)
+@click.argument("model", shell_complete=local_models)
 @click.argument("destination", required=False)
 @options.jobs
 @options.referrers
@@ -59,7 +60,7 @@ def push(
 @command("pull")
 @click.argument("reference")
 @click.option(
-    "--output", type=options.FILE, metavar="FOLDER", help="Write plain files there, and nothing to the store."
+    "--output", type=FILE, metavar="FOLDER", help="Write plain files there, and nothing to the store."
 )
 @click.option(
     "--include",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+# Docker Model Runner's.
+DEFAULT_PORT: Final = 12434
 
 
 @dataclass(frozen=True, slots=True)

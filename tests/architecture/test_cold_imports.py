@@ -22,12 +22,12 @@ print(json.dumps([code, sorted(set(sys.modules) - before)]))
 """
 
 
-def imported_by(*arguments: str) -> set[str]:
+def imported_by(*arguments: str, exit_code: int = 0) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-I", "-c", REPORT, *arguments], capture_output=True, text=True, check=True
     )
     code, modules = json.loads(done.stdout.splitlines()[-1])
-    assert code == 0, done.stderr
+    assert code == exit_code, done.stderr
     return {name for name in modules if not name.startswith("_")}
 
 
@@ -48,7 +48,7 @@ def test_version_and_help_load_click_and_the_standard_library_alone(arguments: l
         "mrpack.errors",
         "mrpack.version",
     }
-    assert "importlib.metadata" not in modules
+    assert not modules & {"importlib.metadata", "shutil"}
 
 
 HEAVY = {
@@ -69,7 +69,16 @@ NOT_FOR_NAMES = (
     *("mrpack.model.dialects", "mrpack.store.bundle", "mrpack.store.care", "shutil"),
 )
 # What asking a running gateway takes none of.
-NOT_FOR_ASKING = ("aiohttp", "asyncio", "importlib.metadata", "jsonschema", "mrpack_runtime.host", "rich")
+NOT_FOR_ASKING = (
+    *("aiohttp", "asyncio", "importlib.metadata", "jsonschema", "mrpack.content", "mrpack.environment"),
+    *("mrpack.neighbours", "mrpack.oci", "mrpack.store", "mrpack_runtime.host", "rich"),
+)
+# What the options of commands that run models take none of.
+NOT_FOR_OPTIONS = (
+    *("asyncio", "http.client", "logging", "mrpack.content", "mrpack.model.overrides", "mrpack.neighbours"),
+    *("mrpack.store.store", "mrpack_runtime.client", "mrpack_runtime.confinement", "mrpack_runtime.engine"),
+    *("mrpack_runtime.gateway", "mrpack_runtime.host", "mrpack_runtime.settings", "rich", "ssl"),
+)
 
 
 @pytest.fixture
@@ -95,10 +104,17 @@ def test_a_list_loads_nothing_about_artifacts(home_with_a_model: None) -> None:
     assert not {name for name in modules if name.startswith(NOT_FOR_NAMES)}
 
 
-@pytest.mark.parametrize("command", ["logs", "ps", "status", "unload"])
-def test_asking_a_gateway_looks_at_no_machine(command: str) -> None:
-    modules = imported_by(command, "--help")
+@pytest.mark.parametrize("command", ["logs", "ps", "unload"])
+def test_asking_a_gateway_opens_no_store_and_looks_at_no_machine(tmp_path: Path, command: str) -> None:
+    rest = ["--all"] if command == "unload" else []
+    modules = imported_by(command, *rest, "--socket", str(tmp_path / "nobody"), exit_code=3)
     assert not {name for name in modules if name.startswith(NOT_FOR_ASKING)}
+
+
+@pytest.mark.parametrize("command", ["bench", "logs", "ps", "run", "serve", "status", "unload"])
+def test_options_of_serving_are_shown_without_what_serves(command: str) -> None:
+    modules = imported_by(command, "--help")
+    assert not {name for name in modules if name.startswith(NOT_FOR_OPTIONS)}
 
 
 def test_packaging_looks_for_no_quantizer_unless_it_has_to() -> None:

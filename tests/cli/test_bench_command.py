@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,23 +14,15 @@ import pytest
 
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.program import Mrpack
-
-DEADLINE_S = 30.0
-
-
-@pytest.fixture
-def llama(tmp_path: Path) -> FakeLlamaServer:
-    return FakeLlamaServer.install(tmp_path / "bin")
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture
-def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path, short_folder: Path) -> Mrpack:
-    """With one model, `tiny`."""
-    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
-    mrpack.environment["MRPACK_SANDBOX"] = "off"  # the fake reads files beside itself
-    mrpack.environment["MRPACK_SOCKET"] = str(short_folder / "s")
-    mrpack("package", "--gguf", tiny_model, "tiny")
-    return mrpack
+def program(program: Mrpack, short_folder: Path) -> Mrpack:
+    """With a socket for its gateway."""
+    program.environment["MRPACK_SANDBOX"] = "off"  # the fake reads files beside itself
+    program.environment["MRPACK_SOCKET"] = str(short_folder / "s")
+    return program
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from contextlib import AbstractContextManager
 from functools import partial
@@ -14,24 +13,16 @@ import pytest
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.fakes.tiny_gguf import write_mmproj
 from tests.program import Mrpack
-from tests.terminal import DEADLINE_S, Typist, at_terminal
+from tests.terminal import Typist, at_terminal
+from tests.waiting import DEADLINE_S
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 
 @pytest.fixture
-def llama(tmp_path: Path) -> FakeLlamaServer:
-    return FakeLlamaServer.install(tmp_path / "bin")
-
-
-@pytest.fixture
-def program(mrpack: Mrpack, llama: FakeLlamaServer, tiny_model: Path, tmp_path: Path) -> Mrpack:
-    """With one model, `tiny`; no gateway runs."""
-    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
-    mrpack.environment["MRPACK_SANDBOX"] = "off"  # the fake reads files beside itself
-    mrpack.environment["MRPACK_SOCKET"] = str(tmp_path / "none")
-    mrpack("package", "--gguf", tiny_model, "tiny")
-    return mrpack
+def program(program: Mrpack) -> Mrpack:
+    program.environment["MRPACK_SANDBOX"] = "off"  # the fake reads files beside itself
+    return program
 
 
 def chatting(program: Mrpack, *arguments: str) -> AbstractContextManager[Typist]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_serve_commands import is_alive, serving, until
+from tests.cli.test_serve_commands import serving
 from tests.fakes.llama_server import FakeLlamaServer
+from tests.processes import is_alive
 from tests.program import Mrpack
+from tests.waiting import until
 
 
 @pytest.fixture

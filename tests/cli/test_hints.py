@@ -162,7 +162,48 @@ def test_what_other_tools_call_it_is_known(mrpack: Mrpack, typed: str, meant: st
     assert f"did you mean '{meant}'?" in mrpack(typed, fails=2).last_line
 
 
+def test_options_of_a_command_are_sent_behind_it(mrpack: Mrpack) -> None:
+    assert "'--json' before the command" in mrpack("--json", "list", fails=2).last_line
+
+
+@pytest.mark.parametrize("command", ["inspect", "push", "run", "serve"])
+def test_who_brings_the_file_itself_is_told_to_package_it(
+    mrpack: Mrpack, tiny_model: Path, command: str
+) -> None:
+    told = mrpack(command, tiny_model, fails=2, stdin="hi").last_line
+    assert "`mrpack package PATH NAME`" in told
+
+
+def test_a_file_that_could_be_a_name_is_not_looked_for_in_a_registry(
+    mrpack: Mrpack, tiny_model: Path, tmp_path: Path
+) -> None:
+    mrpack("package", tiny_model, "other", "-q")
+    (tmp_path / "tiny.gguf").write_bytes(tiny_model.read_bytes())
+    assert "`mrpack package tiny.gguf NAME`" in mrpack("run", "tiny.gguf", "hi", fails=2).last_line
+
+
 def test_what_resembles_no_command_is_not_guessed(mrpack: Mrpack) -> None:
     assert re.fullmatch(
         r"mrpack: no command 'xyzzy' \(see `mrpack --help`\)", mrpack("xyzzy", fails=2).last_line
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("https://localhost:1", "https://localhost:1"),
+        ("https://localhost/", "https://localhost:2"),
+        ("http://[::1]:1", "http://[::1]:1"),
+        ("::1", "http://[::1]:2"),
+    ],
+)
+def test_the_address_of_a_gateway_may_be_a_url(mrpack: Mrpack, address: str, asked: str) -> None:
+    told = mrpack("ps", "--host", address, "--port", 2, fails=3).last_line
+    assert f"no gateway answers at {asked} " in told
+
+
+@pytest.mark.parametrize(
+    "address", ["https://localhost:a", "ftp://localhost", "https://me@localhost", "http://[x"]
+)
+def test_what_is_no_address_of_a_gateway_is_refused(mrpack: Mrpack, address: str) -> None:
+    assert f"{address} is no address" in mrpack("ps", "--host", address, fails=2).last_line

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from mrpack.formats.dduf import check_content, read_dduf
 from tests.fakes.tiny_safetensors import write_llama, write_stable_diffusion
 from tests.program import Mrpack
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -65,10 +65,7 @@ def test_gc_removes_what_a_kill_leaves(mrpack: Mrpack, pipeline: Path, home: Pat
     with (pipeline / "vae" / "zeros.txt").open("wb") as file:
         file.truncate(2 << 30)
     process = mrpack.start("package", pipeline, "--as", "dduf", "sd")
-    deadline = time.monotonic() + 60
-    while not store_files(home, "ingest"):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
+    until(lambda: store_files(home, "ingest") or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert store_files(home, "ingest")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.llama_quantize import FakeLlamaQuantize
 from tests.fakes.tiny_gguf import write_markov
+from tests.processes import is_alive
 from tests.program import Mrpack
+from tests.waiting import DEADLINE_S, until
 
 
 @pytest.fixture
@@ -122,16 +122,11 @@ def test_no_quantizer_outlives_us(
     quantizer.behave("hang")
     mrpack.environment["TMPDIR"] = str(short_folder)
     process = mrpack.start("package", tiny_model, "tiny", "--quantize", "Q4_K_M")
-    deadline = time.monotonic() + 60
-    while quantizer.pid is None:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    until(lambda: quantizer.pid is not None or process.poll() is not None, "the quantizer")
+    assert quantizer.pid is not None, process.communicate()
     process.send_signal(number)
-    process.communicate(timeout=60)
-    while is_running(quantizer.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    process.communicate(timeout=DEADLINE_S)
+    until(lambda: not is_alive(quantizer.pid), "the end of the quantizer")
     if number == signal.SIGINT:
         assert process.returncode == 130
     else:
@@ -140,14 +135,6 @@ def test_no_quantizer_outlives_us(
     quantizer.behave("")
     mrpack("package", tiny_model, "tiny", "--quantize", "Q4_K_M")
     assert list(short_folder.iterdir()) == []
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_without_a_quantizer_it_says_what_to_install(

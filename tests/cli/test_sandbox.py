@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.fakes.llama_server import FakeLlamaServer
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone confines programs")
-
-
-@pytest.fixture
-def program(mrpack: Mrpack, tmp_path: Path, tiny_model: Path) -> Mrpack:
-    llama = FakeLlamaServer.install(tmp_path / "bin")
-    mrpack.environment["PATH"] = f"{llama.folder}{os.pathsep}{mrpack.environment['PATH']}"
-    mrpack("package", "--gguf", tiny_model, "tiny")
-    return mrpack
 
 
 def shown(program: Mrpack, *arguments: str, **more: str) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
-import select
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +19,17 @@ from mrpack.errors import NotFound
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.endpoint import TcpEndpoint
 from tests.fakes.llama_server import FakeLlamaServer
-from tests.program import PROGRAM, Mrpack
-from tests.waiting import until
+from tests.processes import children_of, is_alive
+from tests.program import Mrpack
+from tests.terminal import at_terminal
+from tests.waiting import DEADLINE_S, until
 
-DEADLINE_S = 30.0
 TEXT = "Hello from a fake engine."
 
 
 @pytest.fixture
 def socket_path(short_folder: Path) -> Path:
     return short_folder / "s"
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @dataclass
@@ -320,15 +311,6 @@ def test_interrupting_an_answer_is_exit_code_130_and_leaves_no_engine(
     until(lambda: not any(is_alive(pid) for pid in engines), "the end of the engine")
 
 
-def children_of(pid: int) -> list[int]:
-    """All processes below `pid`."""
-    found: list[int] = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in listing.read_text().split():
-            found += [int(child), *children_of(int(child))]
-    return found
-
-
 def test_a_dry_run_shows_the_command_and_starts_nothing(program: Mrpack) -> None:
     (shown,) = program("serve", "tiny", "--dry-run", "--context-size", "777", "--json").json
     assert shown["command"][0].endswith("llama-server")
@@ -401,32 +383,13 @@ def test_busy_models_are_unloaded_by_force(
 
 def test_a_chat_on_a_terminal_remembers(program: Mrpack, socket_path: Path) -> None:
     with serving(program, socket_path=socket_path) as served:
-        terminal, end = pty.openpty()
-        process = subprocess.Popen(
-            [*PROGRAM, "run", *served.address, "tiny"],
-            stdin=end,
-            stdout=end,
-            stderr=end,
-            env={**program.environment, "TERM": "dumb"},
-        )
-        os.close(end)
-
-        def type_and_read(text: str, wanted: str) -> None:
-            os.write(terminal, text.encode())
-            seen = ""
-            deadline = time.monotonic() + DEADLINE_S
-            while wanted not in seen:
-                assert time.monotonic() < deadline, seen
-                if select.select([terminal], [], [], 0.1)[0]:
-                    seen += os.read(terminal, 4096).decode()
-
-        type_and_read("", "> ")
-        type_and_read("hello\n", TEXT)
-        type_and_read('"""echo one\ntwo"""\n', "one\r\ntwo")
-        type_and_read("/nope\n", "there is no /nope")
-        type_and_read("/bye\n", "/bye")
-        assert process.wait(DEADLINE_S) == 0
-        os.close(terminal)
+        with at_terminal(program, "run", *served.address, "tiny", TERM="dumb") as typist:
+            typist.read("> ")
+            typist.say("hello", TEXT)
+            typist.say('"""echo one\ntwo"""', "one\r\ntwo")
+            typist.say("/nope", "there is no /nope")
+            typist.say("/bye", "/bye")
+            assert typist.process.wait(DEADLINE_S) == 0
         requests = engine_requests(served("ps", "--json").json[0]["command"])
         assert [message["content"] for message in requests[1]["body"]["messages"]] == [
             "hello",

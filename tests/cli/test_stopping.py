@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_serve_commands import Served, is_alive, serving
+from tests.cli.test_serve_commands import Served, serving
 from tests.fakes.gateway import CHAT, chat_body, request_bytes
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_faults import cut, on_blobs
+from tests.processes import is_alive
 from tests.program import Mrpack
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
-# A stream may end within 30 s; everything else is over at once, and this machine may be slow.
-DEADLINE_S = 60.0
 JSON = {"Content-Type": "application/json"}
 
 

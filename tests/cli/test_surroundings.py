@@ -12,8 +12,8 @@ import pytest
 from tests.fakes.raw_server import RawServer
 from tests.fakes.tiny_gguf import write_markov
 from tests.program import Mrpack
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 30
 _BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _PLAIN = {"LANG": "C", "LC_ALL": "C"}

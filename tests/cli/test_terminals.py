@@ -10,7 +10,8 @@ import pytest
 
 from tests.fakes.raw_server import RawServer
 from tests.program import Mrpack
-from tests.terminal import DEADLINE_S, at_terminal, drawn_lines
+from tests.terminal import at_terminal, drawn_lines
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class Origin(IntEnum):
 _LABELS: Mapping[Origin, str] = {
     Origin.ENGINE: "engine default",
     Origin.MODEL_FILES: "model files",
-    Origin.OTHER_TOOL: "artifact, in another tool's words",
+    Origin.OTHER_TOOL: "artifact, not mrpack.json",
     Origin.ARTIFACT: "artifact",
     Origin.CONFIGURE: "mrpack configure",
     Origin.COMMAND: "command line",

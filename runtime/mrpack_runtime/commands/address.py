@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 
-from mrpack.cli.options import FILE
+from mrpack.cli.values import FILE
 from mrpack.errors import NotFound, UsageError, from_os_error
-from mrpack_runtime.client import DEFAULT_PORT, GatewayClient, Tls
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.endpoint import DEFAULT_PORT, Endpoint, TcpEndpoint, UnixEndpoint
 
 _OPTIONS: Final = (
     click.option(
@@ -24,7 +23,7 @@ _OPTIONS: Final = (
         show_default=True,
         envvar="MRPACK_HOST",
         show_envvar=True,
-        help="The gateway's; commands that ask one take https://ADDRESS, too.",
+        help="The gateway's; commands that ask one take https://ADDRESS:PORT, too.",
     ),
     click.option(
         "--port",
@@ -81,18 +80,36 @@ def client_options(function: Callable[..., None]) -> Callable[..., None]:
     def run(
         *args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], ca_file: Path | None, **rest: Any
     ) -> None:
+        from mrpack_runtime.client import GatewayClient, Tls  # noqa: PLC0415  # --help speaks no HTTP
+
+        if ca_file is not None and not ca_file.is_file():
+            raise NotFound(f"there is no file {ca_file}")
         tls = None
         if isinstance(endpoint, TcpEndpoint):
-            scheme, _, host = endpoint.host.rpartition("://")
-            if scheme not in {"", "http", "https"}:
-                raise UsageError(f"{endpoint.host} is no address", hint="write NAME or https://NAME")
-            if ca_file is not None and not ca_file.is_file():
-                raise NotFound(f"there is no file {ca_file}")
-            endpoint = replace(endpoint, host=host.rstrip("/"))
+            scheme, endpoint = _split_url(endpoint)
             tls = Tls(ca_file) if scheme == "https" or ca_file else None
         function(*args, client=GatewayClient(endpoint, api_keys[0] if api_keys else None, tls=tls), **rest)
 
     return run
+
+
+def _split_url(given: TcpEndpoint) -> tuple[str, TcpEndpoint]:
+    """Scheme and address of what may be a URL; its port comes before the one that was given beside it."""
+    if "://" not in given.host:
+        return "", given
+    try:
+        url = urlsplit(given.host)
+        port = given.port if url.port is None else url.port
+    except ValueError as error:  # of the port, or of brackets
+        raise _no_address(given.host) from error
+    is_bare = url.path in {"", "/"} and not (url.query or url.fragment or url.username)
+    if url.scheme not in {"http", "https"} or not url.hostname or not is_bare:
+        raise _no_address(given.host)
+    return url.scheme, TcpEndpoint(port, url.hostname)
+
+
+def _no_address(text: str) -> UsageError:
+    return UsageError(f"{text} is no address", hint="write NAME, https://NAME or https://NAME:PORT")
 
 
 def read_api_keys(path: Path) -> tuple[str, ...]:

@@ -8,25 +8,25 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.messages import can_redraw
-from mrpack.cli.options import FILE, local_models
 from mrpack.cli.table import printable, render_table
+from mrpack.cli.values import FILE, local_models
 from mrpack.errors import EngineFailed, UsageError, from_os_error
 from mrpack_runtime.bench.figures import Figures, Sample
-from mrpack_runtime.bench.load import Load, ask, drive
 from mrpack_runtime.bench.report import HEADER, duration, panels, rows
 from mrpack_runtime.chart import svg
-from mrpack_runtime.client import GatewayClient, NotRunning
 from mrpack_runtime.commands.address import client_options
-from mrpack_runtime.commands.reach import find_or_pull, paints, reach_gateway
 from mrpack_runtime.commands.tuning import tuning_options
-from mrpack_runtime.machine import usable_cpus
-from mrpack_runtime.settings import CommandSettings
+
+if TYPE_CHECKING:
+    from mrpack_runtime.bench.load import Load
+    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.settings import CommandSettings
 
 _CONCURRENCY_LIMIT: Final = 1024
 
@@ -109,6 +109,9 @@ def bench(
       mrpack bench smollm2 --concurrency 1,8,64 --plot smollm2.svg
       mrpack bench smollm2 --parallel 16 --json
     """
+    from mrpack_runtime.bench.load import Load, ask  # noqa: PLC0415  # --help asks no model
+    from mrpack_runtime.commands.reach import find_or_pull, paints, reach_gateway  # noqa: PLC0415
+
     if plot is not None and not plot.absolute().parent.is_dir():
         raise UsageError(f"--plot {plot}: there is no folder {plot.parent}")
     name = model or _the_model(invocation, client)
@@ -131,6 +134,8 @@ def bench(
 
 def _the_model(invocation: Invocation, client: GatewayClient) -> str:
     """When none is named. Raises UsageError when that could be several, or none."""
+    from mrpack_runtime.client import NotRunning  # noqa: PLC0415  # --help speaks no HTTP
+
     try:
         names = {str(entry["model_name"]) for entry in client.ps() if entry.get("mode") == "completion"}
     except NotRunning:
@@ -151,6 +156,8 @@ def _measure(
     concurrency: tuple[int, ...],
     requests: int | None,
 ) -> list[Figures]:
+    from mrpack_runtime.bench.load import drive  # noqa: PLC0415  # --help asks no model
+
     measured = []
     number = 1
     for count in concurrency:
@@ -186,6 +193,8 @@ def _counting(invocation: Invocation, what: str, total: int) -> Iterator[Callabl
 
 def _facts(client: GatewayClient, load: Load, warm: Sample) -> dict[str, Any]:
     """What was measured, and where: a figure without them says nothing."""
+    from mrpack_runtime.machine import usable_cpus  # noqa: PLC0415  # --help looks at no machine
+
     digest = client.model(load.model).get("mrpack", {}).get("digest")
     entry = next(
         (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import local_models
 from mrpack.cli.table import printable, render_table
+from mrpack.cli.values import key_value_lines, local_models, setting_order, value_text
 from mrpack.errors import NotFound, UsageError
+from mrpack.model.amounts import counted
 from mrpack.model.overrides import Origin, Overrides, parse_setting
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def show(invocation: Invocation, *, model: str, effective: bool) -> None:
     bundle = StoreLibrary(invocation.workspace).find(name)
     found = effective_settings(bundle, CommandSettings(), kept).settings
     rows = [
-        (key, _text(found[key].value), found[key].origin.label)
-        for key in sorted(found, key=lambda key: ("." in key, key))
+        (key, value_text(found[key].value), found[key].origin.label)
+        for key in sorted(found, key=setting_order)
     ]
     value = {
         key: {"value": sourced.value, "origin": sourced.origin.label, "place": _PLACES[sourced.origin]}
@@ -127,7 +127,7 @@ def list_configured(invocation: Invocation) -> None:
       mrpack configure list
     """
     kept = _store(invocation).all()
-    rows = [(name, _line(overrides.values)) for name, overrides in sorted(kept.items())]
+    rows = [(name, " ".join(key_value_lines(overrides.values))) for name, overrides in sorted(kept.items())]
     invocation.result(
         render_table(("MODEL", "SETTINGS"), rows),
         {name: overrides.to_json() for name, overrides in sorted(kept.items())},
@@ -179,8 +179,7 @@ def reset(invocation: Invocation, *, models: tuple[str, ...], everything: bool) 
     done = [name for name in names if store.get(name)]
     for name in done:
         store.set(name, Overrides())
-    count = len(done)
-    invocation.result(f"reset {count} model{'' if count == 1 else 's'}", {"reset": done})
+    invocation.result(f"reset {counted(len(done), 'model')}", {"reset": done})
 
 
 for _command in (set_settings, show, list_configured, list_keys, reset):
@@ -216,16 +215,5 @@ def _public_name(invocation: Invocation, model: str) -> str:
 
 
 def _show_kept(invocation: Invocation, name: str, kept: Overrides) -> None:
-    lines = [f"{key}={_text(value)}" for key, value in sorted(kept.values.items())]
-    invocation.result(
-        "\n".join(printable(line) for line in lines), {"model": name, "settings": kept.to_json()}
-    )
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={_text(value)}" for key, value in sorted(values.items()))
-
-
-def _text(value: Any) -> str:
-    """As KEY=VALUE takes it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    lines = [printable(line) for line in key_value_lines(kept.values)]
+    invocation.result("\n".join(lines), {"model": name, "settings": kept.to_json()})

@@ -16,7 +16,7 @@ from mrpack.cli.invocation import Invocation
 from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.attachments import Attachment, compose
 
-# Control characters, and those that change the direction of what stands there already.
+# Controls, what changes the direction of what stands there already, and what no font can be asked to show.
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Co", "Cs"})
 _SAFE: Final = frozenset("\n\t\u200d\u200c")
 

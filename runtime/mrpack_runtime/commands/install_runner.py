@@ -17,8 +17,8 @@ import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.messages import can_redraw
-from mrpack.cli.options import FILE
 from mrpack.cli.table import printable
+from mrpack.cli.values import FILE
 from mrpack.errors import NotFound, Unsupported, UsageError
 from mrpack.model.amounts import human_size
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable
 from mrpack.errors import UsageError
-from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
+
+if TYPE_CHECKING:
+    from mrpack_runtime.client import GatewayClient
 
 
 @command("logs")

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation
 from mrpack.cli.messages import can_redraw
 from mrpack.errors import EngineFailed, UsageError, from_os_error
-from mrpack_runtime.client import GatewayClient
+from mrpack.model.amounts import counted
 from mrpack_runtime.commands.inline import find_encoder
+
+if TYPE_CHECKING:
+    from mrpack_runtime.client import GatewayClient
 
 _PIPE: Final = "-"
 _FORMATS: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -214,7 +217,9 @@ def _tell_line(count: int) -> Report:
     def tell(image: int, step: int, steps: int | None) -> None:
         if step == 1:
             of = f" of {count}" if count > 1 else ""
-            click.echo(f"painting image {image + 1}{of}" + (f", {steps} steps" if steps else ""), err=True)
+            click.echo(
+                f"painting image {image + 1}{of}" + (f", {counted(steps, 'step')}" if steps else ""), err=True
+            )
 
     return tell
 

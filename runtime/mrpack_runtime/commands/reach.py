@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mrpack.cli.invocation import Invocation
-from mrpack.errors import NotFound
+from mrpack.errors import NotFound, UsageError
 from mrpack.readable import open_file
 from mrpack_runtime import sight
 from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
@@ -24,6 +25,11 @@ def find_or_pull(invocation: Invocation, model: str, *, pull: bool) -> None:
     except NotFound:
         if not pull:
             raise
+        if Path(model).is_file():
+            raise UsageError(
+                f"{model} is a file, and no model of that name is here",
+                hint=f"`mrpack package {model} NAME`, and then NAME",
+            ) from None
         from mrpack.cli.progress import reporting  # noqa: PLC0415  # only a pull shows progress
         from mrpack.verbs import transfer  # noqa: PLC0415
 
@@ -84,7 +90,7 @@ def _serves_it(client: GatewayClient, invocation: Invocation, model: str) -> boo
         client.version()
         found = client.model(model)
     except Stranger as error:
-        invocation.say(f"{error}: {model} is run without it")
+        invocation.say(f"{error.message}: {model} is run without it")
         return False
     except (NotRunning, NotFound):
         return False

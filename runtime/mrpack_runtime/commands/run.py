@@ -6,23 +6,22 @@ import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.messages import can_redraw
-from mrpack.cli.options import FILE, local_models
+from mrpack.cli.values import FILE, local_models
 from mrpack.errors import UsageError
-from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.attachments import read_attachment
-from mrpack_runtime.commands.chat import Chat, check_sight
-from mrpack_runtime.commands.conversation import Conversation, answer_once
 from mrpack_runtime.commands.painting import Painting, Place, paint, painting_options
-from mrpack_runtime.commands.reach import find_or_pull, paints, reach_gateway, sees
 from mrpack_runtime.commands.tuning import tuning_options
-from mrpack_runtime.settings import CommandSettings
+
+if TYPE_CHECKING:
+    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.settings import CommandSettings
 
 _STDIN_LIMIT: Final = 16 * 1024 * 1024
 
@@ -83,6 +82,10 @@ def run(
       mrpack run smollm2
       mrpack run sdxl "A red fox in the snow" --output fox.png --seed 7
     """
+    from mrpack_runtime.commands.chat import Chat, check_sight  # noqa: PLC0415  # --help asks no model
+    from mrpack_runtime.commands.conversation import Conversation, answer_once  # noqa: PLC0415
+    from mrpack_runtime.commands.reach import find_or_pull, paints, reach_gateway, sees  # noqa: PLC0415
+
     question = _question(prompt)
     attached = [read_attachment(path) for path in files]
     if question is None and invocation.json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import shlex
 import sys
@@ -13,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import FILE, Size, local_models
+from mrpack.cli.values import FILE, Size, local_models
 from mrpack.errors import UsageError
-from mrpack_runtime.client import GatewayClient, Tls
 from mrpack_runtime.commands.address import address_options, read_api_keys
 from mrpack_runtime.commands.tuning import tuning_options
 from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
-from mrpack_runtime.engine import Launch
-from mrpack_runtime.settings import CommandSettings
 
 if TYPE_CHECKING:
+    import logging
     from ssl import SSLContext
 
+    from mrpack_runtime.engine import Launch
     from mrpack_runtime.host import HostNow
+    from mrpack_runtime.settings import CommandSettings
     from mrpack_runtime.want import Want
 
 
@@ -180,6 +178,7 @@ def _serve(
     tls: SSLContext | None,
 ) -> int:
     from mrpack_runtime.assembly import build_gateway  # noqa: PLC0415
+    from mrpack_runtime.client import GatewayClient, Tls  # noqa: PLC0415
     from mrpack_runtime.gateway.app import run_loop, serve  # noqa: PLC0415
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
@@ -208,6 +207,8 @@ def _serve(
 
 def keep_log(logbook: logging.Handler) -> None:
     """`/logs` shows all that the runtime does, whatever standard error shows."""
+    import logging  # noqa: PLC0415  # --help writes no log
+
     root = logging.getLogger()
     for handler in root.handlers:
         handler.setLevel(root.level)
@@ -217,6 +218,8 @@ def keep_log(logbook: logging.Handler) -> None:
 
 
 def _show(invocation: Invocation, models: tuple[str, ...], options: Any) -> None:
+    import asyncio  # noqa: PLC0415  # --help resolves nothing
+
     from mrpack_runtime.assembly import build_resolver, build_workshop  # noqa: PLC0415
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 

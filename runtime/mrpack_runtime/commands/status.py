@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import render_table
-from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
+from mrpack.errors import NotFound
+from mrpack.model.amounts import counted
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.watching import Look, show, watch_option
+
+if TYPE_CHECKING:
+    from mrpack_runtime.client import GatewayClient
 
 
 @command("status")
@@ -36,10 +41,12 @@ def status(invocation: Invocation, *, watch: float | None, client: GatewayClient
     seen = look()
     invocation.result(seen.text, seen.value)
     if not seen.value["running"]:
-        click.get_current_context().exit(NotRunning.exit_code)
+        click.get_current_context().exit(NotFound.exit_code)
 
 
 def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Look:
+    from mrpack_runtime.client import NotRunning, Stranger  # noqa: PLC0415  # --help speaks no HTTP
+
     try:
         version: str | None = client.version()
         engines = client.engines()
@@ -55,7 +62,7 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
     parts = [first, render_table(("ENGINE", "STATUS", "DETAILS"), rows)]
     requests = sum(int(entry.get("requests") or 0) for entry in models)
     if models:
-        parts.append(f"{_count(len(models), 'model')} loaded, {_count(requests, 'request')} under way")
+        parts.append(f"{counted(len(models), 'model')} loaded, {counted(requests, 'request')} under way")
     value = {
         "running": version is not None,
         "endpoint": client.url,
@@ -65,10 +72,6 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
         "requests": requests,
     }
     return Look("\n\n".join(parts), value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _installed(invocation: Invocation) -> dict[str, str]:

@@ -8,9 +8,7 @@ from typing import Any, Final
 
 import click
 
-from mrpack.model.overrides import Overrides, parse_setting
-from mrpack_runtime.confinement import Sandbox
-from mrpack_runtime.settings import CommandSettings
+from mrpack.environment import SANDBOXES
 
 _OPTIONS: Final = (
     click.option(
@@ -45,7 +43,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--sandbox",
-        type=click.Choice([str(word) for word in Sandbox]),
+        type=click.Choice(SANDBOXES),
         help="Confine engines as far as the kernel can, not at all, or refuse those that it cannot."
         "  [default: auto, or what config.toml says]",
     ),
@@ -66,6 +64,10 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         sandbox: str | None,
         **rest: Any,
     ) -> None:
+        from mrpack.model.overrides import Overrides, parse_setting  # noqa: PLC0415  # --help runs no model
+        from mrpack_runtime.confinement import Sandbox  # noqa: PLC0415
+        from mrpack_runtime.settings import CommandSettings  # noqa: PLC0415
+
         overrides = Overrides()
         for text in settings:
             overrides = Overrides({**overrides.values, **parse_setting(text).values})

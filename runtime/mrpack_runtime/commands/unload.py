@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.options import local_models
+from mrpack.cli.values import local_models
 from mrpack.errors import HostRefused, UsageError
-from mrpack_runtime.client import GatewayClient
+from mrpack.model.amounts import counted
 from mrpack_runtime.commands.address import client_options
+
+if TYPE_CHECKING:
+    from mrpack_runtime.client import GatewayClient
 
 
 @command("unload")
@@ -38,6 +43,6 @@ def unload(
     result = client.unload(models, engine=backend, everything=everything, force=force)
     busy = [str(name) for name in result.get("busy", [])]
     count = int(result.get("unloaded_runners", 0))
-    invocation.result(f"unloaded {count} model{'' if count == 1 else 's'}", {"unloaded": count, "busy": busy})
+    invocation.result(f"unloaded {counted(count, 'model')}", {"unloaded": count, "busy": busy})
     if busy:
         raise HostRefused(f"busy: {', '.join(busy)}", hint="wait for its requests, or use --force")
