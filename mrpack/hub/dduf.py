@@ -7,7 +7,7 @@ from typing import Final
 
 from mrpack.errors import NotFound, UsageError
 from mrpack.hub.listing import HubFile, HubListing, Selection
-from mrpack.model.roles import format_by_name
+from mrpack.model.weight_formats import format_by_name
 
 KIND: Final = "dduf"
 

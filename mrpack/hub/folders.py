@@ -14,7 +14,7 @@ from pathspec import GitIgnoreSpec
 
 from mrpack.hub.listing import HubFile, HubListing, Selection
 from mrpack.model.pipeline import INDEX_NAME
-from mrpack.model.roles import format_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.packing.walk import IGNORE_FILE
 
 MODEL: Final = "safetensors"

@@ -13,7 +13,8 @@ from mrpack.formats.gguf import parse_shard_name
 from mrpack.hub.labels import find_label, is_alias
 from mrpack.hub.listing import HubFile, HubListing, Selection
 from mrpack.model.layer import LayerRole
-from mrpack.model.roles import format_by_name, role_by_name
+from mrpack.model.roles import role_by_name
+from mrpack.model.weight_formats import format_by_name
 
 KIND: Final = "gguf"
 

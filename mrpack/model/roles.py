@@ -1,13 +1,12 @@
-"""What a file of a model is for, by its name; and a model's format, by name or first bytes."""
+"""What a file of a model is for, by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Final
 
 from mrpack.model.layer import ArtifactArchive, LayerRole
+from mrpack.model.weight_formats import format_by_content, format_by_name
 
 # Our own document of run-time settings.
 OVERRIDES_PATH: Final = "mrpack.json"
@@ -15,9 +14,6 @@ OVERRIDES_PATH: Final = "mrpack.json"
 # Written beside a layer only where its name and type do not tell the role; other tools pass over it.
 ROLE: Final = "io.mrpack.role"
 
-_FORMATS: Final[Mapping[str, str]] = MappingProxyType(
-    {".gguf": "gguf", ".safetensors": "safetensors", ".dduf": "dduf"}
-)
 # Weights in formats that mrpack carries, but no engine of ours opens.
 _FOREIGN_WEIGHTS: Final = frozenset({".bin", ".ckpt", ".h5", ".onnx", ".pt", ".pth", ".tflite"})
 _LICENSES: Final = ("license", "licence", "copying", "notice")
@@ -26,16 +22,13 @@ _DOCS: Final = frozenset({".md", ".rst", ".pdf"})
 
 _DOCUMENTS: Final = frozenset({LayerRole.LICENSE, LayerRole.DOC})
 
-# How many first bytes `format_by_content` wants.
-HEAD_SIZE: Final = 9
-
 
 def role_by_name(path: str) -> LayerRole:
     """OTHER when the name says nothing."""
     if path == OVERRIDES_PATH:
         return LayerRole.OVERRIDES
     name = PurePosixPath(path.lower())
-    if name.suffix in _FORMATS:
+    if format_by_name(path):
         # Docker Model Runner goes by this word too; nothing else tells a projector in a generic layer.
         return LayerRole.MMPROJ if name.suffix == ".gguf" and "mmproj" in name.name else LayerRole.WEIGHTS
     if name.suffix == ".jinja":
@@ -60,20 +53,3 @@ def role_in_archive(archive: ArtifactArchive, path: str, head: bytes, *, alone: 
         return LayerRole.CONFIG
     weights = format_by_content(head) or (alone and archive.role is LayerRole.WEIGHTS)
     return LayerRole.WEIGHTS if weights else LayerRole.OTHER
-
-
-def format_by_name(path: str) -> str:
-    """The format of a weights file; empty when its name does not tell."""
-    return _FORMATS.get(PurePosixPath(path.lower()).suffix, "")
-
-
-def format_by_content(head: bytes) -> str:
-    """The format of a weights file by its first `HEAD_SIZE` bytes; empty when they do not tell.
-
-    Safetensors starts with the length of its header, 64 bits and far below 2^32, and the header with a brace.
-    """
-    if head.startswith(b"GGUF"):
-        return "gguf"
-    if head.startswith(b"PK\x03\x04"):
-        return "dduf"
-    return "safetensors" if head[4:9] == b"\x00\x00\x00\x00{" else ""

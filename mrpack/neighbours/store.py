@@ -17,7 +17,7 @@ from mrpack.oci.reference import Reference, ReferenceDefaults
 from mrpack.store.blobs import FileSource
 from mrpack.store.durable import read_plain
 from mrpack.store.entries import find_digest
-from mrpack.store.layout import verify_stream
+from mrpack.store.verifying import verify_stream
 
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -11,7 +11,7 @@ from mrpack.formats import gguf
 from mrpack.formats.safetensors import read_header
 from mrpack.model.document import read_document
 from mrpack.model.layer import LayerRole, PlannedLayer
-from mrpack.model.roles import format_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.packing.plan import Extras, FileFacts
 from mrpack.readable import open_file
 

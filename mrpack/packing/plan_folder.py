@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from mrpack.formats import diffusers, safetensors
 from mrpack.model.config import ModelConfig
 from mrpack.model.layer import LayerRole, PlannedLayer
-from mrpack.model.roles import format_by_name, role_by_name
+from mrpack.model.roles import role_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.packing.extras import extra_layers
 from mrpack.packing.plan import Plan, Wishes, finish, refuse_code, refuse_context_size, refuse_quantization
 from mrpack.packing.walk import walk

@@ -11,7 +11,7 @@ from typing import Final
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
 from mrpack.formats.dduf import Advance
 from mrpack.model.pipeline import INDEX_NAME
-from mrpack.model.roles import HEAD_SIZE, format_by_content
+from mrpack.model.weight_formats import HEAD_SIZE, format_by_content
 from mrpack.packing.plan import Plan, Wishes
 from mrpack.packing.plan_dduf import plan_dduf
 from mrpack.packing.plan_folder import plan_diffusers, plan_safetensors

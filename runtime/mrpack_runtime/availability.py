@@ -8,7 +8,7 @@ from typing import Any
 
 from mrpack_runtime.engine import Engine, Installation, caveat
 from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import Verdict, preference, refusal, verdicts
+from mrpack_runtime.platforms import Verdict, refusal, verdicts
 from mrpack_runtime.runners.folders import EngineFolders, Record
 
 
@@ -95,7 +95,7 @@ class EngineState:
 
 
 def survey(engines: Mapping[str, Engine], host: HostFacts, folders: EngineFolders) -> list[EngineState]:
-    """Every engine, the preferred first. Looks at the disk, and starts no engine."""
+    """Every engine, in the order of `engines`. Looks at the disk, and starts no engine."""
     return [
         EngineState(
             name=engine.name,
@@ -106,5 +106,5 @@ def survey(engines: Mapping[str, Engine], host: HostFacts, folders: EngineFolder
             caveat=caveat(engine),
             record=folders.record(engine.name),
         )
-        for engine in sorted(engines.values(), key=lambda engine: (preference(engine.name), engine.name))
+        for engine in engines.values()
     ]

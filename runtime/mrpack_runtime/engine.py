@@ -146,6 +146,16 @@ class LaunchRequest:
     run_folder: Path
     free_port: Callable[[], int]
 
+    @property
+    def socket(self) -> Path:
+        """Where an engine can listen; llama-server takes a host that ends so for a socket."""
+        return self.run_folder / "engine.sock"
+
+    def has_package(self, name: str) -> bool:
+        """Whether the Python of the installation has it."""
+        where = Path(self.installation.where)
+        return any(python.executable == where for python, _ in self.host.pythons_with(name))
+
 
 class Engine(Protocol):
     """An engine's declaration: one value a file in `engines/`, listed as entry point `mrpack.engines`."""

@@ -44,6 +44,7 @@ _ENGINE_VARIABLES: Final = frozenset(
     }
 )
 _ARCHITECTURES: Final = {"amd64": "x86_64", "aarch64": "arm64"}
+_ROOT: Final = Path("/")
 _SYSTEMS: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 
 
@@ -115,37 +116,36 @@ def probe_host(
     *,
     programs: Mapping[str, Path] | None = None,
     engine_environments: Iterable[Path] = (),
-    root: Path = Path("/"),
 ) -> HostFacts:
     """Facts of the machine we run on; `engine_environments` are virtual environments made for engines.
 
-    Reads files below `root`, and asks `nvidia-smi` where it is.
+    Reads files, and asks `nvidia-smi` where it is.
     """
     cpus = machine.usable_cpus()
-    quota = machine.cgroup_cpus(root)
+    quota = machine.cgroup_cpus(_ROOT)
     cpu_count = min(len(cpus), quota) if quota else len(cpus)
     system = _SYSTEMS.get(platform.system(), platform.system().lower())
     arch = _ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower())
-    memory = machine.usable_memory(root)
+    memory = machine.usable_memory(_ROOT)
     path = environment.get("PATH", os.defpath)
     smi = shutil.which("nvidia-smi", path=path)
     return HostFacts(
         os=system,
         arch=arch,
         cpu_count=cpu_count,
-        physical_cores=min(machine.physical_cores(root, cpus), cpu_count),
+        physical_cores=min(machine.physical_cores(_ROOT, cpus), cpu_count),
         memory=memory,
         programs=dict(programs or {}),
         search_path=_folders(path),
         pythons=(*_engine_pythons(engine_environments), _own_python()),
         environment={name: value for name, value in environment.items() if name in _ENGINE_VARIABLES},
-        gpus=accelerators.find_gpus(root, system, arch, memory, Path(smi) if smi else None),
-        cpu_features=machine.cpu_features(root, system, arch),
-        numa_nodes=machine.numa_nodes(root),
+        gpus=accelerators.find_gpus(_ROOT, system, arch, memory, Path(smi) if smi else None),
+        cpu_features=machine.cpu_features(_ROOT, system, arch),
+        numa_nodes=machine.numa_nodes(_ROOT),
         glibc=machine.glibc_version(),
-        libraries=machine.libraries(root, _folders(environment.get("LD_LIBRARY_PATH", ""))),
-        vulkan_drivers=accelerators.find_vulkan_drivers(root),
-        idle_cards=accelerators.find_idle_cards(root),
+        libraries=machine.libraries(_ROOT, _folders(environment.get("LD_LIBRARY_PATH", ""))),
+        vulkan_drivers=accelerators.find_vulkan_drivers(_ROOT),
+        idle_cards=accelerators.find_idle_cards(_ROOT),
     )
 
 

@@ -12,7 +12,7 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.fields import object_at, objects_at, text_at
 from mrpack.model.filepath import check_path
 from mrpack.model.layer import ArtifactArchive, LayerRole, Packing
-from mrpack.model.roles import format_by_name
+from mrpack.model.weight_formats import WEIGHT_FORMATS, format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT, decode_object
 from mrpack.oci.manifest import Manifest
@@ -30,7 +30,6 @@ _ROLES: Final[Mapping[str, LayerRole]] = {
 }
 # Lists of entries in a Kitfile; each entry names its layer by digest, since layers have no annotations.
 _LISTS: Final = ("code", "datasets", "docs", "prompts")
-_FORMATS: Final = frozenset({"gguf", "safetensors", "dduf"})
 
 
 class KitOpsDialect:
@@ -100,7 +99,7 @@ def _path(entry: Mapping[str, Any]) -> str:
 def _format(model: Mapping[str, Any]) -> str:
     """Empty when only the files can tell."""
     written = text_at(model, "format", "config").lower()
-    return written if written in _FORMATS else format_by_name(text_at(model, "path", "config"))
+    return written if written in WEIGHT_FORMATS else format_by_name(text_at(model, "path", "config"))
 
 
 KITOPS: Final[Dialect] = KitOpsDialect()

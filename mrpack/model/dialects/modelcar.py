@@ -14,8 +14,8 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.fields import object_at, text_at
 from mrpack.model.filepath import check_path
 from mrpack.model.layer import ArtifactArchive, LayerRole, Packing
-from mrpack.model.roles import format_by_name
 from mrpack.model.timestamp import parse_rfc3339
+from mrpack.model.weight_formats import format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT, decode_object
 from mrpack.oci.manifest import Manifest

@@ -10,7 +10,8 @@ from mrpack.model.artifact import Dialect, ModelArtifact
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole, Packing
-from mrpack.model.roles import format_by_name, role_by_name
+from mrpack.model.roles import role_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 

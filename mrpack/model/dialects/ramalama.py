@@ -11,7 +11,8 @@ from mrpack.model.artifact import Dialect, ModelArtifact
 from mrpack.model.config import ModelConfig
 from mrpack.model.filepath import check_path, check_tree
 from mrpack.model.layer import ArtifactFile, LayerRole
-from mrpack.model.roles import format_by_name, role_by_name
+from mrpack.model.roles import role_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 

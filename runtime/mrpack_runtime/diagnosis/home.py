@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mrpack.model.amounts import human_size
 from mrpack_runtime.accelerators import read
 from mrpack_runtime.diagnosis.faults import Fault
 from mrpack_runtime.host import HostFacts
@@ -119,7 +120,7 @@ def _full(home: HomeFacts, _host: HostFacts) -> tuple[str, str] | None:
     if home.free >= _LITTLE_DISK:
         return None
     return (
-        f"{home.free / _GIB:.1f} GiB are left for {home.home}",
+        f"{human_size(home.free)} are left for {home.home}",
         "mrpack gc, or set MRPACK_HOME to a larger disk",
     )
 
@@ -134,7 +135,7 @@ def _memory(home: HomeFacts, host: HostFacts) -> tuple[str, str] | None:
     left = host.memory if home.available_memory is None else min(host.memory, home.available_memory)
     if left >= _LITTLE_MEMORY:
         return None
-    return f"{left / _GIB:.1f} GiB of memory are left", "end other programs, or take small models"
+    return f"{human_size(left)} of memory are left", "end other programs, or take small models"
 
 
 def _clock(home: HomeFacts, _host: HostFacts) -> tuple[str, str] | None:

@@ -8,11 +8,12 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from mrpack_runtime.engine import Engine, caveat
+from mrpack_runtime.platforms import preference
 
 
 @cache
 def engines() -> Mapping[str, Engine]:
-    """By name: those that were tested, then the others, each in order of their names. Loads no engine."""
-    points = sorted(entry_points(group="mrpack.engines"), key=lambda point: point.name)
-    found: dict[str, Engine] = {point.name: point.load() for point in points}
-    return MappingProxyType(dict(sorted(found.items(), key=lambda item: caveat(item[1]) != "")))
+    """By name: those that were tested, then the others; each the preferred first. Loads no engine."""
+    found: list[Engine] = [point.load() for point in entry_points(group="mrpack.engines")]
+    found.sort(key=lambda engine: (caveat(engine) != "", preference(engine.name), engine.name))
+    return MappingProxyType({engine.name: engine for engine in found})

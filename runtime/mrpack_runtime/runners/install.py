@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
+from mrpack.model.amounts import human_size
 from mrpack_runtime.diagnosis.faults import Case, find_faults
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
 from mrpack_runtime.host import HostFacts, PythonEnvironment
@@ -103,8 +104,8 @@ class Runner:
         free = shutil.disk_usage(self.folders.folder).free
         if free < plan.variant.size:
             raise HostRefused(
-                f"{plan.recipe.engine} takes about {_gib(plan.variant.size)}, "
-                f"and {self.folders.folder} has {_gib(free)} left",
+                f"{plan.recipe.engine} takes about {human_size(plan.variant.size)}, "
+                f"and {self.folders.folder} has {human_size(free)} left",
                 hint="free some space, or set MRPACK_HOME to a larger disk",
             )
 
@@ -225,7 +226,3 @@ def _advice(plan: InstallPlan, log: Path) -> str:
     if index and not plan.index:
         advice += f"; if a package was not found, name the index {index!r} in config.toml (docs/engines.md)"
     return advice
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -20,6 +20,7 @@ _NO_LIMIT: Final = MemoryLimit()
 class PoolLimits:
     """`max_loaded` engine processes; `max_requests` served or waiting at once, `max_waiting` of them waiting.
 
+    `max_per_engine`: of these, so that those for one model leave some for others.
     `memory`: of all engines together. `wait_s`: the longest wait for a load or for room. An engine that fails
     `crash_limit` times within `crash_window_s` is not started again until the oldest failure has left that
     window.
@@ -27,6 +28,7 @@ class PoolLimits:
 
     max_loaded: int = 3
     max_requests: int = 4096
+    max_per_engine: int = 2048
     max_waiting: int = 512
     memory: MemoryLimit = _NO_LIMIT
     wait_s: float = 600.0

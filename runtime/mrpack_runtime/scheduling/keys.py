@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from mrpack.digest import Digest
 from mrpack_runtime.engine import Operation
@@ -12,11 +11,10 @@ from mrpack_runtime.memory import Memory
 _NO_MEMORY: Final = Memory()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineKey:
+class EngineKey(NamedTuple):
     """What one engine process serves. Tags of one digest share it, unless their settings differ.
 
-    `variant` stands for the engine's settings.
+    `variant` stands for the engine's settings. A tuple, as Demand is: each request makes and looks for them.
     """
 
     digest: Digest
@@ -27,15 +25,14 @@ class EngineKey:
     @property
     def common(self) -> EngineKey:
         """What its variants have in common."""
-        return replace(self, variant="")
+        return self._replace(variant="")
 
     def is_variant_of(self, other: EngineKey) -> bool:
         """The same but for its settings."""
         return self != other and self.common == other.common
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(NamedTuple):
     """What a request needs. `name` is the model's: of one name only the newest settings stay.
 
     `need`: memory of its engine; `keep_alive_s`, `pinned`: as of Resident.

@@ -30,6 +30,10 @@ class Line:
     def __contains__(self, key: EngineKey) -> bool:
         return key in self._groups
 
+    def count_of(self, key: EngineKey) -> int:
+        group = self._groups.get(key)
+        return group.count if group else 0
+
     def join(self, demand: Demand) -> None:
         self.waiting += 1
         self._groups.setdefault(demand.key, _Group(demand.need)).count += 1

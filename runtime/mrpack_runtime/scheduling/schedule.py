@@ -81,10 +81,14 @@ class Schedule:
         if self._requests >= self.limits.max_requests:
             raise Overloaded(f"{self._requests} requests at once are the limit")
         resident = self.residents.get(key)
+        here = resident.busy if resident is not None else 0
         if resident is None or not resident.is_lent:
             self._failures.check(key, now)
             if self.waiting >= self.limits.max_waiting:
                 raise Overloaded(f"{self.waiting} requests already wait for an engine", retry_after_s=5.0)
+            here += self._line.count_of(key)
+        if here >= self.limits.max_per_engine:
+            raise Overloaded(f"{here} requests at once are the limit for one model")
         self._requests += 1
 
     def leave(self) -> None:

@@ -12,7 +12,8 @@ from mrpack.model.annotations import file_annotations, find_path
 from mrpack.model.artifact import HashedLayer
 from mrpack.model.filepath import check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole, Packing
-from mrpack.model.roles import ROLE, format_by_name, role_by_name
+from mrpack.model.roles import ROLE, role_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.oci.descriptor import Descriptor
 
 

@@ -13,7 +13,8 @@ from mrpack.model.annotations import FILEPATH, TITLE, file_annotations, find_met
 from mrpack.model.artifact import HashedLayer
 from mrpack.model.filepath import check_path, check_tree
 from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole, Packing
-from mrpack.model.roles import ROLE, format_by_name, role_by_name
+from mrpack.model.roles import ROLE, role_by_name
+from mrpack.model.weight_formats import format_by_name
 from mrpack.oci.descriptor import Descriptor
 
 # `cnai` and `layer` are words of the first drafts; Docker Model Runner wrote raw files as `gguf` and

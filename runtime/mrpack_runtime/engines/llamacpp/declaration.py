@@ -69,7 +69,7 @@ class LlamaCpp:
             raise Unsupported(f"{self.name} has no {request.settings.operation}")
         wanted = plan(request.bundle, request.settings, request.host)
         launcher = next(known for known in _LAUNCHERS if known.name == request.installation.launcher)
-        return launcher.launch(request.installation, wanted, request.host, request.run_folder)
+        return launcher.launch(request, wanted)
 
 
 ENGINE: Final = LlamaCpp()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Protocol
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.engine import Installation, Launch
+from mrpack_runtime.engine import Installation, Launch, LaunchRequest
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, Option
 from mrpack_runtime.host import HostFacts
 
 ENGINE_NAME = "llama.cpp"
-# llama-server takes a host that ends so for a socket.
-SOCKET_NAME = "engine.sock"
 
 
 class Launcher(Protocol):
@@ -23,7 +20,7 @@ class Launcher(Protocol):
         """What is installed; looks at files and package metadata, and may ask a program for its version."""
         ...
 
-    def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
+    def launch(self, request: LaunchRequest, plan: Plan) -> Launch:
         """Raises Unsupported for what this launcher does not have."""
         ...
 

@@ -6,14 +6,15 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.endpoint import UnixEndpoint
-from mrpack_runtime.engine import Installation, Launch, Operation
-from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
+from mrpack_runtime.engine import Installation, Launch, LaunchRequest, Operation
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
@@ -29,17 +30,17 @@ _DEFAULTS: Final = ("--metrics", "--no-webui", "--offline")
 class _Native:
     """What both places have in common: the command line."""
 
-    def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
+    def launch(self, request: LaunchRequest, plan: Plan) -> Launch:
+        installation = request.installation
         program = Path(installation.where)
-        known = _ask(program, host.environment).flags
-        socket = run_folder / SOCKET_NAME
+        known = _ask(program, request.host.environment).flags
         return Launch(
             engine=ENGINE_NAME,
             launcher=installation.launcher,
             version=installation.version,
-            argv=(str(program), *command_line(plan, socket, known)),
+            argv=(str(program), *command_line(plan, request.socket, known)),
             environment={},
-            endpoint=UnixEndpoint(socket),
+            endpoint=UnixEndpoint(request.socket),
             why=f"{installation.launcher}: {installation.where}",
         )
 
@@ -121,12 +122,12 @@ def _words(option: Option, value: Any, known: frozenset[str]) -> list[str] | Non
     return None
 
 
+@dataclass(frozen=True, slots=True)
 class _Answers:
     """`version` is None when the program does not run here."""
 
-    def __init__(self, version: str | None, flags: frozenset[str]) -> None:
-        self.version = version
-        self.flags = flags
+    version: str | None = None
+    flags: frozenset[str] = frozenset()
 
 
 def _ask(program: Path, environment: Mapping[str, str]) -> _Answers:
@@ -134,7 +135,7 @@ def _ask(program: Path, environment: Mapping[str, str]) -> _Answers:
     try:
         status = program.stat()
     except OSError:
-        return _Answers(None, frozenset())
+        return _Answers()
     return _ask_once(program, status.st_mtime_ns, status.st_size, tuple(environment.items()))
 
 
@@ -144,7 +145,7 @@ def _ask_once(
 ) -> _Answers:
     version = re.search(r"^version:\s*(.+)$", _output(program, "--version", environment), re.MULTILINE)
     if version is None:
-        return _Answers(None, frozenset())
+        return _Answers()
     flags = re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", _output(program, "--help", environment))
     return _Answers(version[1].strip(), frozenset(flags))
 

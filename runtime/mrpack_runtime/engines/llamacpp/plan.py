@@ -10,8 +10,9 @@ from typing import Any, Final
 from mrpack.errors import UsageError
 from mrpack.formats.gguf import read_header
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
-from mrpack_runtime.engines.llamacpp.settings import checked
+from mrpack_runtime.engines.llamacpp.settings import GROUP
 from mrpack_runtime.host import HostFacts
+from mrpack_runtime.own_settings import checked
 
 # Enough for a chat with documents; the whole context of a modern model (131,072 and more) can take more
 # memory than the model itself.
@@ -74,7 +75,7 @@ def plan(bundle: ModelBundle, settings: EngineSettings, host: HostFacts) -> Plan
         InvalidArtifact: the weights are no GGUF file; they are looked at only when the config tells too
         little.
     """
-    own = checked(settings.own)
+    own = checked(GROUP, settings.own)
     lora_scale = own.pop("lora_scale", None)
     if lora_scale is not None and not bundle.adapters:
         raise UsageError("llamacpp.lora_scale is for LoRA adapters, and this model has none")

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mrpack.errors import UsageError
-from mrpack.model.overrides.table import BY_KEY
+GROUP: Final = "llamacpp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +104,3 @@ OPTIONS: Final = (
 )
 # fmt: on
 BY_NAME: Final[Mapping[str, Option]] = {option.name: option for option in OPTIONS}
-
-
-def checked(own: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in their canonical form.
-
-    Raises:
-        UsageError: a setting that is not in the table, or a value that it does not take.
-    """
-    found = {}
-    for name, value in own.items():
-        setting = BY_KEY.get(f"llamacpp.{name}")
-        if setting is None or name not in BY_NAME:
-            raise UsageError(f"llamacpp.{name[:60]} is not a setting", hint=f"one of {', '.join(BY_NAME)}")
-        if wanted := setting.kind.refusal(value):
-            raise UsageError(f"llamacpp.{name} must be {wanted}, not {str(value)[:60]!r}")
-        found[name] = setting.kind.canonical(value)
-    return found

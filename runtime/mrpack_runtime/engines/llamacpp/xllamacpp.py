@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mrpack_runtime.endpoint import UnixEndpoint
-from mrpack_runtime.engine import Installation, Launch, Operation, find_installation
-from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, SOCKET_NAME, spelled
+from mrpack_runtime.child import child_launch
+from mrpack_runtime.engine import Installation, Launch, LaunchRequest, Operation, find_installation
+from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
 from mrpack_runtime.host import HostFacts
@@ -24,18 +24,8 @@ class Xllamacpp:
     def find(self, host: HostFacts) -> Installation | None:
         return find_installation(host, _PACKAGE)
 
-    def launch(self, installation: Installation, plan: Plan, host: HostFacts, run_folder: Path) -> Launch:
-        del host
-        socket = run_folder / SOCKET_NAME
-        return Launch(
-            engine=ENGINE_NAME,
-            launcher=installation.launcher,
-            version=installation.version,
-            argv=(installation.where, "-I", str(_CHILD), json.dumps(attributes(plan, socket))),
-            environment={},
-            endpoint=UnixEndpoint(socket),
-            why=f"{installation.launcher} in {installation.where}",
-        )
+    def launch(self, request: LaunchRequest, plan: Plan) -> Launch:
+        return child_launch(ENGINE_NAME, request, _CHILD, attributes(plan, request.socket))
 
 
 def attributes(plan: Plan, socket: Path) -> dict[str, Any]:

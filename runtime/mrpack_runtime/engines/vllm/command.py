@@ -13,7 +13,7 @@ from mrpack.readable import open_file
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.vllm.adapters import adapter_arguments
 from mrpack_runtime.engines.vllm.device import Device, check_devices
-from mrpack_runtime.engines.vllm.memory import reserve
+from mrpack_runtime.engines.vllm.reserve import reserve
 from mrpack_runtime.engines.vllm.settings import checked, command_line, flags
 from mrpack_runtime.host import HostFacts
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.child import child_launch
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -31,7 +31,7 @@ from mrpack_runtime.engines.vllm.device import (
     has_device,
     quantization_reason,
 )
-from mrpack_runtime.engines.vllm.needs import memory
+from mrpack_runtime.engines.vllm.memory import memory
 from mrpack_runtime.engines.vllm.symptoms import SYMPTOMS
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.memory import Memory
@@ -40,7 +40,6 @@ from mrpack_runtime.run_folders import shared_memory_prefix
 
 _NAME: Final = "vllm"
 _CHILD: Final = Path(__file__).with_name("run_vllm.py")
-_SOCKET_NAME: Final = "engine.sock"
 # The executor, and the package that it needs.
 _RAY: Final = "ray"
 # Through which its processes hand over tensors.
@@ -86,22 +85,18 @@ class Vllm:
 
     def launch(self, request: LaunchRequest) -> Launch:
         installation, bundle, settings = request.installation, request.bundle, request.settings
-        host, run_folder = request.host, request.run_folder
+        host = request.host
         refuse_code(bundle)
         if _spans_machines(settings):
-            _check_ray(installation, host)
+            _check_ray(request)
         device = device_of(installation)
-        socket = run_folder / _SOCKET_NAME
-        words = arguments(bundle, settings, device, host, socket)
-        environment = _environment(installation, settings, host, run_folder)
-        return Launch(
-            engine=self.name,
-            launcher=installation.launcher,
-            version=installation.version,
-            argv=(installation.where, "-I", str(_CHILD), json.dumps(words)),
+        words = arguments(bundle, settings, device, host, request.socket)
+        environment = _environment(installation, settings, host, request.run_folder)
+        launch = child_launch(self.name, request, _CHILD, words)
+        return replace(
+            launch,
             environment=environment,
-            endpoint=UnixEndpoint(socket),
-            why=f"{installation.launcher} in {installation.where}, on {device}",
+            why=f"{launch.why}, on {device}",
             symptoms=SYMPTOMS,
             needs=_needs(environment, settings),
         )
@@ -117,11 +112,12 @@ def _spans_machines(settings: EngineSettings) -> bool:
     return settings.own.get("distributed_executor_backend") == _RAY
 
 
-def _check_ray(installation: Installation, host: HostFacts) -> None:
-    if not any(python.executable == Path(installation.where) for python, _ in host.pythons_with(_RAY)):
+def _check_ray(request: LaunchRequest) -> None:
+    if not request.has_package(_RAY):
+        where = request.installation.where
         raise Unsupported(
-            f"the Ray executor needs the package ray in {installation.where}",
-            hint=f"{installation.where} -m pip install 'ray[cgraph]'",
+            f"the Ray executor needs the package {_RAY} in {where}",
+            hint=f"{where} -m pip install 'ray[cgraph]'",
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mrpack.errors import UsageError
-from mrpack.model.overrides.table import BY_KEY, SETTINGS
+from mrpack_runtime import own_settings
 
 GROUP: Final = "vllm"
 # Parts of `--speculative-config`, by their names there.
@@ -53,8 +53,6 @@ _TEXT_ONLY: Final = frozenset(
     {*_SPECULATIVE, "enable_auto_tool_choice", "tool_call_parser", "reasoning_parser"}
 )
 _EMBEDDING_ONLY: Final = frozenset({"pooling"})
-# A setting that stands for a general one comes as that.
-NAMES: Final = tuple(setting.name for setting in SETTINGS if setting.group == GROUP and not setting.refines)
 
 
 def command_line(own: Mapping[str, Any], *, writes: bool) -> list[str]:
@@ -66,19 +64,12 @@ def command_line(own: Mapping[str, Any], *, writes: bool) -> list[str]:
 
 
 def checked(own: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in their canonical form, with what they ask for in turn.
+    """As `own_settings.checked`, with what these settings ask for in turn.
 
     Raises:
-        UsageError: a setting that is not in the table, a value that it does not take, or one without another.
+        UsageError: as that, and for a setting without another that it needs.
     """
-    found = {}
-    for name, value in own.items():
-        setting = BY_KEY.get(f"{GROUP}.{name}")
-        if setting is None or name not in NAMES:
-            raise UsageError(f"{GROUP}.{name[:60]} is not a setting", hint=f"one of {', '.join(NAMES)}")
-        if wanted := setting.kind.refusal(value):
-            raise UsageError(f"{GROUP}.{name} must be {wanted}, not {str(value)[:60]!r}")
-        found[name] = setting.kind.canonical(value)
+    found = own_settings.checked(GROUP, own)
     return {**_defaults(found), **found}
 
 
