@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.program import PROGRAM, Mrpack
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 30.0
 # Makes standard input the terminal of the session, so that Ctrl-C is a signal.
 _OWN_TERMINAL = """
 import fcntl, os, sys, termios
@@ -46,7 +46,7 @@ class Typist:
         """Until it is heard: Python sleeps on a signal that comes just before it waits for a key."""
         for _ in range(10):
             press()
-            if self._comes(wanted, DEADLINE_S / 10):
+            if self._comes(wanted, DEADLINE_S / 6):
                 break
         self.read(wanted)
 

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+# What takes a moment has come true by then on any machine; else it stands still.
+DEADLINE_S = 60.0
 
-def until(holds: Callable[[], Any], what: str = "it", *, limit_s: float = 60) -> None:
+
+def until(holds: Callable[[], Any], what: str = "it", *, limit_s: float = DEADLINE_S) -> None:
     """`what` names the condition when the time is over."""
     deadline = time.monotonic() + limit_s
     while not holds():

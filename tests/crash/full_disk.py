@@ -1,18 +1,14 @@
-"""Disks that are full, out of inodes, or have a limit on files, under the store and under the user's folder.
-
-python -m tests.crash.full_disk
-"""
+"""Disks that are full, out of inodes, or limit files, under the store and under the user's folder."""
 
 from __future__ import annotations
 
 import os
 import resource
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.crash import invariants
-from tests.crash.namespace import mount, run_program, unmount
+from tests.crash.namespace import mount, unmount
 from tests.crash.world import LARGE, QUIET, Operation, World
 from tests.crash.zygote import Ended, Zygote
 
@@ -157,11 +153,3 @@ def _check_rm(world: World, zygote: Zygote) -> Iterator[str]:
     if invariants.tags(world.home):
         yield "rm left the name"
     yield from invariants.check_store(world.home)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    return run_program("tests.crash.full_disk", fill_disks, "levels", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,10 +23,11 @@ from pathlib import Path
 from tests.crash.kill_points import check_aftermath, check_end
 from tests.crash.reporting import parser_of, tell
 from tests.crash.world import Operation, World, environment_of, open_world, write_model
-from tests.crash.zygote import Ended, Zygote, wait_until
+from tests.crash.zygote import Ended, Zygote
 from tests.fakes.llama_quantize import FakeLlamaQuantize
 from tests.fakes.tiny_gguf import write_markov
 from tests.program import PROGRAM
+from tests.waiting import until
 
 SIGNALS = ("INT", "TERM", "HUP", "KILL")
 # Takes a while to hash, write and send.
@@ -153,7 +154,7 @@ def _run_unread(stage: Stage, operation: Operation, after_s: float) -> int:
 def _check(stage: Stage, operation: Operation) -> Iterator[str]:
     """Nobody goes on, nothing is broken, and a repetition finds or removes all that was left."""
     mine = str(stage.world.home).encode()
-    wait_until(lambda: not _alive(mine), "children to end", limit_s=30)
+    until(lambda: not _alive(mine), "the end of all children")
     yield from check_aftermath(stage.world, stage.zygote, operation)
     yield from (f"{path} is left" for path in sorted((stage.world.folder / "tmp").iterdir()))
 

@@ -22,9 +22,9 @@ from tests.crash.zygote import Ended, Running, Zygote
 
 # 128 + SIGINT.
 _INTERRUPTED = 130
-# A file of mrpack in a traceback, which users never see; those of Python and of the package as such come
-# before we begin.
-_OURS = re.compile(r'/(?:mrpack(?!/__(?:init|main)__)|mrpack_runtime)/\S+\.py", line')
+# A file of mrpack in a traceback, which users never see; these three are read, as those of Python are, before
+# `main` can do anything about it.
+_OURS = re.compile(r'/(?:mrpack(?!/(?:__init__|__main__|version)\.py)|mrpack_runtime)/\S+\.py", line')
 
 
 def kill_everywhere(

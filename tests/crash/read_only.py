@@ -1,14 +1,10 @@
-"""A store on a read-only disk: what reads works, what writes says so in one line.
-
-python -m tests.crash.read_only
-"""
+"""A store on a read-only disk: what reads works, what writes says so in one line."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from tests.crash.namespace import mount, run_program
+from tests.crash.namespace import mount
 from tests.crash.world import World, environment_of
 from tests.crash.zygote import Zygote
 from tests.fakes.llama_server import FakeLlamaServer
@@ -73,11 +69,3 @@ def _check(zygote: Zygote, arguments: tuple[str, ...], code: int) -> Iterator[st
         yield f"exit code {ended.code}: {ended.err}"
     elif code and "no permission" not in ended.err.splitlines()[-1]:
         yield f"says {ended.err}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    return run_program("tests.crash.read_only", use_read_only, "commands", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

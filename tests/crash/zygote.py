@@ -16,10 +16,14 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module  # noqa: TID251  # programs are named by what asks for them
 from pathlib import Path
 from typing import Any, Self
+
+from tests.processes import is_alive
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 # unistd.h of each architecture.
@@ -67,7 +71,7 @@ class Running:
 
     def settle(self) -> None:
         """Until it has ended, or waits for a lock that somebody has."""
-        wait_until(lambda: _has_ended(self.pid) or waits_for_lock(self.pid), "a process to end or to wait")
+        until(lambda: not is_alive(self.pid) or waits_for_lock(self.pid), "a process to end or to wait")
 
     def kill(self) -> Ended:
         os.kill(self.pid, 9)
@@ -77,6 +81,7 @@ class Running:
         if not self._went:
             self.go()
         code, peak_kib = map(int, self._zygote.receive().split())
+        self._zygote.child = None
         out, err = (self._output.with_suffix(kind).read_text() for kind in (".out", ".err"))
         return Ended(code, out, err, peak_kib * 1024)
 
@@ -101,6 +106,8 @@ class Zygote:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / "output"
+        self.child: Running | None = None
+        """Begun, and not waited for."""
         flags = [
             *["--one-thread"] * one_thread,
             *["--no-flock"] * no_flock,
@@ -119,6 +126,7 @@ class Zygote:
 
     def begin(self, *arguments: Any, function: str = MRPACK, **environment: str) -> Running:
         """`function` is MODULE:NAME, called with `arguments`; what it returns is the exit code."""
+        self._end_child()
         self.send(
             json.dumps(
                 {
@@ -129,7 +137,8 @@ class Zygote:
                 }
             )
         )
-        return Running(self, int(self.receive()), self._output)
+        self.child = Running(self, int(self.receive()), self._output)
+        return self.child
 
     def mrpack(self, *arguments: str | Path, **environment: str) -> Ended:
         return self.begin([str(item) for item in arguments], **environment).go().wait()
@@ -147,7 +156,13 @@ class Zygote:
 
     def close(self) -> None:
         """At the end of its standard input it ends."""
-        self._process.communicate(timeout=30)
+        self._end_child()
+        self._process.communicate(timeout=60)
+
+    def _end_child(self) -> None:
+        """Of somebody who failed before it had ended."""
+        if self.child is not None:
+            self.child.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +227,8 @@ def _main() -> None:
         assert ours.recv(1), "the child died at once"
         print(pid, flush=True)
         assert sys.stdin.readline() == "go\n"
-        ours.send(b"g")
+        with suppress(BrokenPipeError):  # it was killed before it began
+            ours.send(b"g")
         _, status, used = os.wait4(pid, 0)
         ours.close()
         print(os.waitstatus_to_exitcode(status), used.ru_maxrss, flush=True)
@@ -228,7 +244,8 @@ def _child(request: dict[str, Any], starter: socket.socket) -> None:
         module, _, name = request["function"].partition(":")
         function = getattr(import_module(module), name)
         starter.send(b"r")
-        starter.recv(1)
+        if not starter.recv(1):
+            os._exit(1)  # the zygote was killed
         starter.close()
         code = function(*request["arguments"]) or 0
     except BaseException:
@@ -258,13 +275,6 @@ def shift_clock(by_s: int) -> None:
     time.time_ns = lambda: now_ns() + by_s * 10**9
 
 
-def _has_ended(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def waits_for_lock(pid: int) -> bool:
     """By the number of the system call it is in, which is flock's."""
     try:
@@ -272,13 +282,6 @@ def waits_for_lock(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return call == _FLOCK.get(platform.machine())
-
-
-def wait_until(condition, what: str, limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.002)
 
 
 if __name__ == "__main__":

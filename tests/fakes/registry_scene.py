@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -23,11 +24,9 @@ from mrpack.registry import (
 from mrpack.registry.retry import RetryPolicy
 from tests.fakes.registry import FakeRegistry
 
-SETTINGS = RegistrySettings(
-    read_timeout_s=0.5,
-    commit_timeout_s=0.5,
-    retry=RetryPolicy(attempts=3, first_delay_s=0.001),
-)
+SETTINGS = RegistrySettings(retry=RetryPolicy(attempts=3, first_delay_s=0.001))
+# Of registries that stand still: an honest one may take longer on a busy machine.
+HASTY = replace(SETTINGS, read_timeout_s=0.5, commit_timeout_s=0.5)
 WEIGHTS = bytes(range(256)) * 1_200
 REPOSITORY = "team/model"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus")
 # libFuzzer: an input may take so many seconds, and the process so many MiB.
-LIMITS = ("-timeout=5", "-rss_limit_mb=1024")
+LIMITS = ("-timeout=15", "-rss_limit_mb=1024")
 
 
 def main() -> None:

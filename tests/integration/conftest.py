@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ def canary(tmp_path: Path) -> Path:
 def docker_registry() -> None:
     """Every test on a real registry asks for this: absent programs are loud, and fatal in CI."""
     demand("" if PROGRAM else "docker-registry is not installed")
+
+
+@pytest.fixture(scope="session")
+def skopeo_program() -> str:
+    """Another client of registries."""
+    program = shutil.which("skopeo")
+    demand("" if program else "skopeo is not installed")
+    assert program
+    return program
 
 
 @pytest.fixture(scope="session")

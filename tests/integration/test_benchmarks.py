@@ -19,7 +19,6 @@ TRANSFER = Path(__file__).parents[2] / "benchmarks/transfer.py"
 CLIENTS = ["curl", "mrpack", "skopeo", "oras-py", "modelpack-client"]
 
 
-@pytest.mark.timeout(300)
 def test_transfers_are_measured_in_all_their_ways(docker_registry: None, tmp_path: Path) -> None:
     absent = [name for name in ("skopeo", "curl", "openssl") if shutil.which(name) is None]
     demand(f"{', '.join(absent)}: not installed" if absent else "")

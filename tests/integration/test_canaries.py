@@ -17,6 +17,7 @@ from tests.fakes.canaries import LYING_ABOUT, edit_json, numpy_objects, pickled,
 from tests.fakes.tiny_safetensors import write_llama
 from tests.integration.conftest import Registry
 from tests.integration.engines import link_engines
+from tests.integration.served import serving
 from tests.integration.travel import sent
 from tests.program import Mrpack
 
@@ -129,14 +130,7 @@ def test_the_real_vllm_runs_none_of_it(
     link_engines(home / "mrpack", "vllm")
     source = with_all_of_it(tmp_path / "model", canary)
     name = sent(anonymous_registry, mrpack, tmp_path, "--safetensors", source, "--allow-code")
-    process = mrpack.start("serve", name, "--port", "0", "--sandbox", "off")
-    try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip().rpartition(":")[2]
-        answer = mrpack.start("run", name, "hi", "--port", port, "--set", "sampling.max_tokens=2")
-        _, errors = answer.communicate(timeout=600)
-        assert answer.returncode == 0, errors
-    finally:
-        process.terminate()
-        process.communicate()
+    with serving(mrpack, name, "--sandbox", "off") as served:
+        port = served.url.rpartition(":")[2]
+        mrpack("run", name, "hi", "--port", port, "--set", "sampling.max_tokens=2")
     assert not canary.exists()

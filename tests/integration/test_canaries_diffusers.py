@@ -26,6 +26,7 @@ from tests.program import Done, Mrpack
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.registry,
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("torch"),
     pytest.mark.skipif(sys.platform == "win32", reason="serving"),
 ]
@@ -185,7 +186,6 @@ def test_no_engine_is_started_for_a_pipeline_that_asks_for_code(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", FAILING)
 def test_the_real_diffusers_says_in_one_line_what_it_does_not_load(
     served: Callable[..., Done], tmp_path: Path, kind: str
@@ -194,7 +194,6 @@ def test_the_real_diffusers_says_in_one_line_what_it_does_not_load(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", HARMLESS)
 def test_the_real_diffusers_runs_none_of_what_nobody_asks_for(
     served: Callable[..., Done], source: Path, tmp_path: Path, canary: Path, kind: str

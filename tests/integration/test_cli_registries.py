@@ -6,13 +6,13 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import PASSWORD, USER, Registry
+from tests.ports import closed_port
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.registry
@@ -153,9 +153,8 @@ def test_what_is_not_there_is_said_in_one_line(
     mrpack("package", tiny_model, "tiny")
     name = f"{anonymous_registry.name}/cli/no-such-model:v9"
     assert name.rpartition(":")[0] in mrpack("pull", name, fails=3).last_line
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    unreachable = mrpack("push", "tiny", f"127.0.0.1:{port}/x/y:v1", fails=5)
+    with closed_port() as port:
+        unreachable = mrpack("push", "tiny", f"127.0.0.1:{port}/x/y:v1", fails=5)
     assert f"127.0.0.1:{port}" in unreachable.last_line
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.crash import full_disk, namespace, read_only, strace
+from tests.crash import namespace, strace
 from tests.crash.crowd import crowd
+from tests.crash.disks import TRIALS
 from tests.crash.fault_points import fail_everywhere
 from tests.crash.interleavings import interleave, meetings
 from tests.crash.interruptions import interrupt, open_stage
@@ -19,11 +22,12 @@ from tests.crash.kill_points import kill_everywhere, kill_repair
 from tests.crash.kill_rounds import kill_again_and_again
 from tests.crash.replay import UNKNOWN, kills, lose_power
 from tests.crash.world import World, environment_of, open_world
-from tests.crash.zygote import Zygote, wait_until
+from tests.crash.zygote import ROOT, Zygote
 from tests.demands import demand
 from tests.fakes.registry import FakeRegistry, Reply, Request
+from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Those that write on this machine.
 OPERATIONS = ["pull", "parts", "package", "set", "import", "copy", "export", "extract", "tag", "rm", "gc"]
@@ -112,7 +116,7 @@ def test_nor_when_it_fails_after_a_kill(name: str, stage: Stage, tracing: None) 
 def test_gc_and_writers_may_meet_anywhere(stage: Stage, tracing: None, tmp_path: Path) -> None:
     world, zygote = stage
     with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
-        names = {stopped.name for stopped, _ in meetings(world)}
+        names = dict.fromkeys(stopped.name for stopped, _ in meetings(world))
         met = [point for name in names for point in interleave(world, (zygote, beside), name, every=13)]
         assert wrong(met, at_least=30) == []
 
@@ -127,9 +131,11 @@ def test_a_crowd_loses_no_name_and_no_byte(no_flock: bool, tmp_path: Path) -> No
     assert crowd(tmp_path, processes=8, steps=40, no_flock=no_flock) == []
 
 
-@pytest.mark.parametrize("program", [full_disk, read_only])
-def test_small_and_read_only_disks(program, mounting: None) -> None:
-    done = namespace.run_inside(program.__name__, [])
+@pytest.mark.parametrize("kind", TRIALS)
+def test_small_and_read_only_disks(kind: str, mounting: None) -> None:
+    """In a process of its own: disks are mounted for it alone."""
+    command = [sys.executable, "-m", "tests.crash.disks", "--operation", kind]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 with problems" in done.stdout
 
@@ -173,7 +179,7 @@ def test_a_killed_pull_fetches_only_what_is_missing(cut: int, tmp_path: Path) ->
         received = max(0, source.stop - 1024 * 1024)
         with Zygote(tmp_path / "zygote", environment_of(world)) as zygote:
             pulling = zygote.begin(["pull", source.reference, "--quiet"]).go()
-            wait_until(lambda: source.sent and partial(world) >= received, "the first bytes")
+            until(lambda: source.sent and partial(world) >= received, "the first bytes")
             assert pulling.kill().code == -9
             source.stop, source.sent = None, 0
             again = zygote.mrpack("pull", source.reference, "--quiet")

@@ -28,7 +28,12 @@ from tests.integration.processes import resident
 from tests.program import PROGRAM, Mrpack, empty_environment
 from tests.waiting import until
 
-pytestmark = [pytest.mark.engine, pytest.mark.registry, pytest.mark.xdist_group("torch")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.registry,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("torch"),
+]
 
 DEADLINE_S = 240.0
 STEPS = 3

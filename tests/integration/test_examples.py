@@ -16,11 +16,11 @@ from tests.documented_keys import checked
 from tests.fakes.gateway import HOST
 from tests.fakes.tiny_gguf import ANSWER
 from tests.program import Done, Mrpack
+from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.engine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-DEADLINE_S = 60.0
 
 
 def example(mrpack: Mrpack, name: str, *arguments: str | Path) -> Done:

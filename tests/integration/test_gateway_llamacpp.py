@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +15,10 @@ from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engines import engines
 from mrpack_runtime.upstream import Upstream
 from tests.demands import demand
-from tests.fakes.gateway import DEADLINE_S, HOST, Running, gateway, until
+from tests.fakes.gateway import HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov
 from tests.program import Mrpack
+from tests.waiting import until as wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -166,10 +166,7 @@ def test_a_gateway_that_is_killed_leaves_no_llama_cpp(mrpack: Mrpack, tiny_model
         assert answer.strip() == ANSWER.strip()
         (entry,) = mrpack("ps", "--port", port, "--json").json
         process.kill()
-        deadline = time.monotonic() + DEADLINE_S
-        while Path(f"/proc/{entry['pid']}").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: not Path(f"/proc/{entry['pid']}").exists(), "the end of the engine")
     finally:
         process.kill()
         process.communicate()

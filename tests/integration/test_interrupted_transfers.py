@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ import pytest
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
 from mrpack.content.progress import Advanced, Event
-from mrpack.distribution import RegistryServer
+from mrpack.distribution import Limits, RegistryServer
 from mrpack.distribution.registry import Rules
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.registry import RegistrySession, RegistryTarget
 from mrpack.store.layout import OciLayout
 from tests.fakes.distribution import Distribution
+from tests.ports import lasting_port
 
 pytestmark = [pytest.mark.registry, pytest.mark.slow]
 
@@ -40,10 +40,11 @@ class Running(Protocol):
 
 
 class Serving:
-    """Our own registry over a folder, in a thread."""
+    """Our own registry over a folder, in a thread. Its end is as sudden as that of a process."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self._server = RegistryServer(OciLayout(folder), Rules(writable=True, deletes=True), port=port)
+    def __init__(self, folder: Path, port: int) -> None:
+        rules, limits = Rules(writable=True, deletes=True), Limits(grace_s=0)
+        self._server = RegistryServer(OciLayout(folder), rules, port=port, limits=limits)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         self.name = self._server.address
@@ -55,11 +56,11 @@ class Serving:
 
 
 def start_distribution(folder: Path, address: str) -> Running:
-    return Distribution(folder, {"http": {"addr": address}} if address else None)
+    return Distribution(folder, {"http": {"addr": address}})
 
 
 def start_our_own(folder: Path, address: str) -> Running:
-    return Serving(folder, int(address.rpartition(":")[2] or 0))
+    return Serving(folder, int(address.rpartition(":")[2]))
 
 
 @dataclass
@@ -70,8 +71,8 @@ class Restarted:
     folder: Path
 
     def __post_init__(self) -> None:
-        self._now = self.start(self.folder, "")
-        self.name = self._now.name
+        self.name = f"127.0.0.1:{lasting_port()}"
+        self._now = self.start(self.folder, self.name)
         self.restarts = 0
         self._at: list[int] = []
         self._lock = threading.Lock()
@@ -85,19 +86,8 @@ class Restarted:
             if isinstance(event, Advanced) and self._at and event.position >= self._at[0]:
                 self._at.pop(0)
                 self._now.close()
-                self._now = self._again()
+                self._now = self.start(self.folder, self.name)
                 self.restarts += 1
-
-    def _again(self) -> Running:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                return self.start(self.folder, self.name)
-            except Exception:
-                # The port of the killed one is not free yet.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
 
     def close(self) -> None:
         self._now.close()

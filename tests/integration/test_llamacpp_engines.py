@@ -21,7 +21,8 @@ from mrpack.errors import EngineFailed, UsageError
 from mrpack.model.overrides.document import parse_setting
 from mrpack.model.overrides.table import BY_KEY
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
-from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS, checked
+from mrpack_runtime.engines.llamacpp.settings import BY_NAME, GROUP, OPTIONS
+from mrpack_runtime.own_settings import checked
 from mrpack_runtime.protocols.dmr import parse_settings
 from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.tiny_gguf import (
@@ -362,7 +363,7 @@ def test_no_word_of_the_engine_is_a_setting_unless_it_is_in_the_table(setup, mar
     keys = {spelling for word in words for spelling in (word, word.replace("-", "_"), f"--{word}")}
     for key in keys - set(BY_NAME):
         with pytest.raises(UsageError, match="is not a setting"):
-            checked({key: "1"})
+            checked(GROUP, {key: "1"})
         with pytest.raises(UsageError):
             parse_setting(f"llamacpp.{key}=1")
     for word in words:

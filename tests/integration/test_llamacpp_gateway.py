@@ -6,11 +6,7 @@ import base64
 import io
 import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,11 @@ from PIL import Image
 from tests.fakes.llama_cpp_python import ensure_environment
 from tests.fakes.tiny_gguf import ADAPTED_ANSWER, ANSWER, write_lora, write_markov, write_mmproj
 from tests.integration.launchers import HELLO, native_server
+from tests.integration.served import serving
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.engine
 
-LIMIT_S = 120.0
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 PARTS = (
     "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
@@ -70,36 +66,6 @@ APIS: dict[str, tuple[Callable[[str], tuple[str, dict[str, Any]]], Callable[[Any
 }
 
 
-@dataclass
-class Served:
-    url: str
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-
-@contextmanager
-def serving(mrpack: Mrpack) -> Iterator[Served]:
-    process = mrpack.start("serve", "--port", "0", "--threads", "1")
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http"), process.stderr.read()
-        yield Served(url)
-    finally:
-        process.terminate()
-        process.communicate()
-
-
 @pytest.fixture(
     params=[
         "xllamacpp",
@@ -132,7 +98,7 @@ def test_pictures_are_answered_in_every_api_and_refused_where_nothing_sees(launc
     seeing = ("--mmproj", files / "mmproj.gguf", "--chat-template", files / "template.jinja")
     mrpack("package", "--gguf", files / "model.gguf", *seeing, "seeing")
     mrpack("package", "--gguf", files / "model.gguf", "blind")
-    with serving(mrpack) as served:
+    with serving(mrpack, "--threads", "1") as served:
         for api, (ask, answer_of) in APIS.items():
             path, body = ask(picture())
             status, answer = served.post(path, {"model": "seeing", **body})
@@ -152,7 +118,7 @@ def test_pictures_are_answered_in_every_api_and_refused_where_nothing_sees(launc
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_call_that_a_model_cannot_be_made_to_make_is_refused(launcher, mrpack, files, choice):
     mrpack("package", "--gguf", files / "model.gguf", "tiny")
-    with serving(mrpack) as served:
+    with serving(mrpack, "--threads", "1") as served:
         body = {"model": "tiny", **HELLO, "tools": TOOLS, "max_tokens": 40}
         status, answer = served.post(CHAT, {**body, "tool_choice": choice})
         if launcher == "llama-cpp-python":  # it has a grammar for any model
@@ -167,7 +133,7 @@ def test_a_call_that_a_model_cannot_be_made_to_make_is_refused(launcher, mrpack,
 def test_an_input_beyond_one_computation_is_the_clients_fault(launcher, mrpack, files):
     mrpack("package", "--gguf", files / "model.gguf", "tiny")
     mrpack("configure", "tiny", "llamacpp.ubatch_size=64", "llamacpp.batch_size=64")
-    with serving(mrpack) as served:
+    with serving(mrpack, "--threads", "1") as served:
         status, answer = served.post(EMBEDDINGS, {"model": "tiny", "input": "word " * 200})
         assert (status, answer["error"]["code"]) == (400, "context_length_exceeded"), answer
         assert "1002 tokens" in answer["error"]["message"] or launcher == "llama-cpp-python", answer
@@ -176,7 +142,7 @@ def test_an_input_beyond_one_computation_is_the_clients_fault(launcher, mrpack, 
 def test_the_scale_of_adapters_is_a_setting(launcher, mrpack, files):
     mrpack("package", "--gguf", files / "model.gguf", "--lora", files / "lora.gguf", "adapted")
     mrpack("package", "--gguf", files / "model.gguf", "plain")
-    with serving(mrpack) as served:
+    with serving(mrpack, "--threads", "1") as served:
         for scale, words in ((None, ADAPTED_ANSWER), ("0", ANSWER), ("1", ADAPTED_ANSWER)):
             if scale is not None:
                 mrpack("configure", "adapted", f"llamacpp.lora_scale={scale}")

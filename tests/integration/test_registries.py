@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -38,6 +36,7 @@ from mrpack.registry import (
 from tests.fakes.distribution import Distribution
 from tests.fakes.token_server import TokenServer
 from tests.integration.conftest import PASSWORD, USER, Registry
+from tests.ports import closed_port
 
 pytestmark = pytest.mark.registry
 
@@ -273,12 +272,14 @@ def test_a_mirror_is_asked_first_and_its_failure_passed_over(
     anonymous_registry: Registry, pull_through_registry: Registry, repository: str
 ) -> None:
     memory, manifest = artifact(1_000)
-    mirrors = {anonymous_registry.name: (f"127.0.0.1:{closed_port()}", pull_through_registry.name)}
-    with RegistrySession(RegistrySettings(mirrors=mirrors)) as session:
-        target = RegistryTarget(session, anonymous_registry.name, repository)
-        copy(memory, "v1", target, "v1")
+    name, mirror = anonymous_registry.name, pull_through_registry.name
+    with (
+        closed_port() as closed,
+        RegistrySession(RegistrySettings(mirrors={name: (f"127.0.0.1:{closed}", mirror)})) as session,
+    ):
+        copy(memory, "v1", RegistryTarget(session, name, repository), "v1")
         back = MemoryTarget()
-        copy(RegistryTarget(session, anonymous_registry.name, repository), "v1", back, "v1")
+        copy(RegistryTarget(session, name, repository), "v1", back, "v1")
     assert back.exists(manifest.layers[0])
     assert repository in pull_through_registry.process.log
 
@@ -352,25 +353,14 @@ def test_a_blob_under_its_sha512_digest_comes_back(anonymous_registry: Registry,
         assert read_all(target.fetch(blob)) == content
 
 
-@pytest.fixture(scope="session")
-def skopeo() -> str:
-    program = shutil.which("skopeo")
-    if program is None:
-        message = "skopeo is not installed: the tests with a second client did NOT run"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return program
-
-
 def test_another_client_reads_what_was_pushed_and_writes_what_is_pulled(
-    anonymous_registry: Registry, repository: str, skopeo: str, tmp_path: Path
+    anonymous_registry: Registry, repository: str, skopeo_program: str, tmp_path: Path
 ) -> None:
     memory, manifest = artifact(200_000, 5)
     with RegistrySession() as session:
         copy(memory, "v1", RegistryTarget(session, anonymous_registry.name, repository), "v1")
     base = f"docker://{anonymous_registry.name}/{repository}"
-    run = [skopeo, "--tmpdir", str(tmp_path), "--insecure-policy"]
+    run = [skopeo_program, "--tmpdir", str(tmp_path), "--insecure-policy"]
     read = subprocess.run(
         [*run, "inspect", "--raw", "--tls-verify=false", f"{base}:v1"], capture_output=True, check=True
     )
@@ -414,10 +404,3 @@ def read_all(source: ByteSource) -> bytes:
         content += buffer[:count]
     source.close()
     return bytes(content)
-
-
-def closed_port() -> int:
-    """Nobody listens there: it was just given back."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

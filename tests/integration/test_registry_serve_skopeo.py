@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +22,6 @@ from mrpack.store.store import Store
 pytestmark = pytest.mark.registry
 
 WEIGHTS = os.urandom(3 * 1024 * 1024)
-
-
-@pytest.fixture(scope="session")
-def skopeo_program() -> str:
-    found = shutil.which("skopeo")
-    if found is None:
-        message = "skopeo is not installed: the tests with it did NOT run"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 class Skopeo:

@@ -11,11 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +22,8 @@ from mrpack.formats.safetensors import survey
 from mrpack.model.overrides import BY_KEY, parse_overrides
 from mrpack_runtime.engine import EngineSettings, Installation, LaunchRequest, ModelBundle
 from mrpack_runtime.engines.vllm import ENGINE
-from mrpack_runtime.engines.vllm.settings import NAMES
 from mrpack_runtime.host import Gpu, HostFacts
+from mrpack_runtime.own_settings import own_settings
 from mrpack_runtime.process import free_port
 from mrpack_runtime.protocols.dmr import parse_settings
 from mrpack_runtime.refusal import RequestRefused
@@ -37,13 +32,13 @@ from tests.fakes.tiny_safetensors import ANSWER, opened
 from tests.integration import engines as real
 from tests.integration.conftest import Registry
 from tests.integration.processes import group, resident
+from tests.integration.served import serving
 from tests.program import Mrpack
 from tests.waiting import until
 
 # With the other engines that load torch: two at once would take turns on two processors.
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.xdist_group("torch")]
 
-LIMIT_S = 400.0
 NEVER = [f"never said {number}" for number in range(64)]
 CHAT = {"messages": [{"role": "user", "content": "Who are you?"}]}
 
@@ -65,42 +60,6 @@ def vllm(mrpack: Mrpack, home: Path) -> Mrpack:
     mrpack.environment["MRPACK_HOME"] = str(home / "mrpack")
     real.link_engines(home / "mrpack", "vllm")
     return mrpack
-
-
-@dataclass
-class Served:
-    process: subprocess.Popen[str]
-    url: str
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        """Status and answer; a stream as the list of its events."""
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:
-                content = answer.read().decode()
-                if answer.headers.get_content_type() != "text/event-stream":
-                    return answer.status, json.loads(content)
-                return answer.status, [line[6:] for line in content.splitlines() if line.startswith("data: ")]
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-    def ps(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"{self.url}/engines/ps", timeout=30) as answer:
-            return json.load(answer)
-
-
-@contextmanager
-def serving(mrpack: Mrpack, *arguments: str) -> Iterator[Served]:
-    process = mrpack.start("serve", "--port", "0", "--ready-timeout", str(LIMIT_S), *arguments)
-    try:
-        assert process.stdout is not None
-        yield Served(process, process.stdout.readline().strip())
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def shared_memory(gateway: int) -> list[str]:
@@ -302,8 +261,9 @@ def test_every_flag_of_ours_is_one_of_vllm(known_flags: frozenset[str], models: 
     gpus = (Gpu(api="cuda", name="x"),) * 1024
     host = HostFacts(os="linux", arch="x86_64", cpu_count=2, physical_cores=1, memory=2**40, gpus=gpus)
     spelled: set[str] = set()
-    for name in NAMES:
-        for value in samples(BY_KEY[f"vllm.{name}"].kind.schema()):
+    settings = own_settings("vllm")
+    for name, setting in settings.items():
+        for value in samples(setting.kind.schema()):
             own = {name: value}
             if "speculative" in name or "lookup" in name:
                 own["speculative_method"] = "ngram"
@@ -329,7 +289,7 @@ def test_every_flag_of_ours_is_one_of_vllm(known_flags: frozenset[str], models: 
                     )
                     words = json.loads(launch.argv[-1])
                     spelled |= {word.partition("=")[0] for word in words if word.startswith("--")}
-    assert len(spelled) > len(NAMES)
+    assert len(spelled) > len(settings)
     assert spelled <= known_flags
 
 

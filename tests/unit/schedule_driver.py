@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mrpack.digest import Digest
 from mrpack.errors import EngineFailed
 from mrpack_runtime.engine import Operation
@@ -16,7 +14,7 @@ def key(name: str) -> EngineKey:
 
 
 def variant(name: EngineKey, settings: str) -> EngineKey:
-    return replace(name, variant=settings)
+    return name._replace(variant=settings)
 
 
 A, B, C, D = (key(name) for name in "abcd")

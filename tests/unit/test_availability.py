@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mrpack_runtime.availability import availability, survey
+from mrpack_runtime.engines import engines
 from mrpack_runtime.host import HostFacts
 from mrpack_runtime.runners.folders import EngineFolders
 from tests.fakes.fake_engine import FakeEngine
@@ -38,11 +39,8 @@ def test_what_was_never_tested_is_said_to_be_wherever_an_engine_is_named(tmp_pat
     assert not others[0].to_json()["tested"]
 
 
-def test_engines_come_in_order_of_preference(tmp_path):
-    found = states(
-        tmp_path, *(FakeEngine(name=name) for name in ("aaa", "diffusers", "sglang", "vllm", "llama.cpp"))
-    )
-    assert [state.name for state in found] == ["llama.cpp", "vllm", "sglang", "diffusers", "aaa"]
+def test_engines_come_in_order_of_preference_and_tested_ones_first():
+    assert list(engines()) == ["llama.cpp", "vllm", "diffusers", "mlx", "sglang"]
 
 
 def test_each_state_says_what_it_is_and_why(tmp_path):

@@ -20,6 +20,7 @@ from mrpack_runtime.host import HostFacts, PythonEnvironment
 from mrpack_runtime.recipe import Probe, Recipe
 from mrpack_runtime.runners.recipes import recipes
 from tests.fakes.fake_engine import FakeEngine
+from tests.ports import closed_port
 
 HOST = HostFacts(
     os="linux",
@@ -203,7 +204,8 @@ def test_a_port_is_taken_when_somebody_listens_even_one_who_never_answers():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert who_answers("127.0.0.1", port) == "another program"
-    assert who_answers("127.0.0.1", port) == "nobody"
+    with closed_port() as port:
+        assert who_answers("127.0.0.1", port) == "nobody"
 
 
 # Probes

@@ -23,10 +23,11 @@ from mrpack_runtime.host import HostFacts, probe_host
 from mrpack_runtime.process import EngineProcess, EngineState, free_port
 from tests.fakes.fake_engine import PROGRAM, FakeEngine, fake_bundle
 from tests.fakes.gateway import until
+from tests.processes import is_alive
+from tests.waiting import DEADLINE_S
 from tests.waiting import until as wait_until
 
 HOST = probe_host({"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HF_TOKEN": "hf_secret"})
-DEADLINE_S = 30.0
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
 
@@ -76,15 +77,6 @@ async def ask(process: EngineProcess, path: str, body: dict[str, Any] | None = N
         return json.loads(await reader.readexactly(length))
     finally:
         writer.close()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-    except ProcessLookupError:
-        return False
 
 
 @pytest.mark.parametrize("tcp", [False, True])

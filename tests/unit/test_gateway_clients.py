@@ -16,9 +16,10 @@ import openai
 import pytest
 
 from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.gateway.guard import Policy
 from tests.fakes.engine import PIXEL, TEXT
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.gateway import Running, gateway, read_chunks, read_head, request_bytes, until
+from tests.fakes.gateway import Answer, Running, gateway, read_chunks, read_head, request_bytes, until
 
 NAME = "localhost/fake:latest"
 QUESTION: list[Any] = [{"role": "user", "content": "hi"}]
@@ -111,6 +112,19 @@ def test_anthropic_client_counts_tokens(short_folder):
     asyncio.run(main())
 
 
+def test_anthropic_client_lists_models(short_folder):
+    async def main() -> None:
+        async with serving(short_folder) as (_, url):
+            for base in (url, f"{url}/anthropic"):
+                async with anthropic.AsyncAnthropic(base_url=base, api_key="none", max_retries=0) as client:
+                    (model,) = [model async for model in client.models.list()]
+                    assert (model.id, model.type, model.display_name) == (NAME, "model", NAME)
+                    assert model.created_at.year == 2023
+                    assert (await client.models.retrieve("fake")).id == NAME
+
+    asyncio.run(main())
+
+
 def test_anthropic_client_gets_its_own_errors(short_folder):
     async def main() -> None:
         async with claude(short_folder) as (_, client):
@@ -133,6 +147,91 @@ def test_anthropic_client_is_told_that_the_engine_broke_off(short_folder, mode):
                 async with client.messages.stream(model="fake", max_tokens=20, messages=QUESTION) as stream:
                     await stream.get_final_message()
             assert broken.value.body["error"]["type"] == "api_error"
+
+    asyncio.run(main())
+
+
+# ---- OpenAI's chat
+
+
+TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fgh"
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "word"),
+    [
+        ("auto", "fgh", "auto"),
+        ({"type": "function", "function": {"name": "g"}}, "g", "required"),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [TOOLS[2], TOOLS[0]]}},
+            "hf",
+            "required",
+        ),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOLS[1]]}}, "g", "auto"),
+    ],
+)
+def test_openai_client_chooses_tools(short_folder, choice, names, word):
+    async def main() -> None:
+        async with open_ai(short_folder) as (g, client):
+            await client.chat.completions.create(
+                model="fake", messages=QUESTION, tools=TOOLS, tool_choice=choice
+            )
+            (request,) = await g.engine_requests()
+            seen = request["body"]
+            assert [tool["function"]["name"] for tool in seen["tools"]] == list(names)
+            assert seen["tool_choice"] == word
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("choice", "status"),
+    [
+        ({"type": "function", "function": {"name": "x"}}, 400),
+        ({"type": "function", "name": "f"}, 400),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function"}]}}, 400),
+        ({}, 400),
+        ({"type": "custom", "custom": {"name": "f"}}, 501),
+    ],
+)
+def test_tools_that_cannot_be_chosen_are_refused(short_folder, choice, status):
+    async def main() -> None:
+        async with serving(short_folder) as (g, _):
+            answer = await g.client.chat(tools=TOOLS, tool_choice=choice)
+            assert answer.status == status
+            assert "tool_choice" in answer.json["error"]["message"] + str(answer.json["error"]["param"])
+
+    asyncio.run(main())
+
+
+def refused_requests(numbers: Answer) -> list[str]:
+    lines = numbers.body.decode().splitlines()
+    return [line for line in lines if line.startswith("mrpack_requests_total") and 'status="501"' in line]
+
+
+def test_openai_client_does_not_ask_again_for_what_cannot_be_done(short_folder):
+    async def main() -> None:
+        async with serving(short_folder) as (g, url):
+            async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2) as client:
+                with pytest.raises(openai.InternalServerError):
+                    await client.responses.create(model="fake", input="x", background=True)
+            (counted,) = refused_requests(await g.client.get("/metrics"))
+            assert counted.endswith(" 1")
+
+    asyncio.run(main())
+
+
+def test_anthropic_client_does_not_ask_again_for_what_cannot_be_done(short_folder):
+    async def main() -> None:
+        async with serving(short_folder) as (g, url):
+            body: Any = {"model": "fake", "max_tokens": 1, "messages": QUESTION}
+            async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=2) as client:
+                with pytest.raises(anthropic.APIStatusError):
+                    await client.messages.create(**body, extra_body={"mcp_servers": [{"url": "x"}]})
+            (counted,) = refused_requests(await g.client.get("/metrics"))
+            assert counted.endswith(" 1")
 
     asyncio.run(main())
 
@@ -171,6 +270,15 @@ def test_openai_client_pages_through_what_was_asked(short_folder):
                 await client.responses.input_items.list(response.id, limit=0)
             with pytest.raises(openai.NotFoundError):
                 await client.responses.input_items.list(response.id, after="nobody")
+
+    asyncio.run(main())
+
+
+def test_openai_client_counts_the_tokens_of_a_request(short_folder):
+    async def main() -> None:
+        async with open_ai(short_folder) as (_, client):
+            found = await client.responses.input_tokens.count(model="fake", input="hi")
+            assert (found.object, found.input_tokens) == ("response.input_tokens", len("<user>hi"))
 
     asyncio.run(main())
 
@@ -294,6 +402,31 @@ def test_ollama_client_gets_whole_calls(short_folder):
                     ("g", {}),
                 ]
                 assert lines[-1].done
+
+    asyncio.run(main())
+
+
+def test_curl_needs_no_content_type_for_ollama_but_web_pages_do(short_folder):
+    async def main() -> None:
+        policy = Policy(origins=("http://localhost:*",))
+        async with serving(short_folder, policy=policy) as (g, _):
+            body = json.dumps({"model": "fake", "prompt": "hi", "stream": False}).encode()
+            curl = {"Content-Type": "application/x-www-form-urlencoded"}
+            page = {"Origin": "http://localhost:3000"}
+            for headers, status in ((curl, 200), ({}, 200), (curl | page, 415), (page, 415)):
+                assert (await g.client.request("POST", "/api/generate", body, headers)).status == status
+            plain = {"Content-Type": "text/plain"}
+            assert (await g.client.request("POST", "/api/generate", body, plain)).status == 415
+
+    asyncio.run(main())
+
+
+def test_clients_of_ollama_are_told_a_version_and_that_there_is_no_cloud(short_folder):
+    async def main() -> None:
+        async with serving(short_folder) as (g, _):
+            version = (await g.client.get("/api/version")).json["version"]
+            assert tuple(map(int, version.split("."))) >= (0, 14, 0)  # for Anthropic's messages
+            assert (await g.client.get("/api/status")).json["cloud"]["disabled"] is True
 
     asyncio.run(main())
 

@@ -8,7 +8,8 @@ import pytest
 
 from mrpack_runtime.engine import Operation
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.gateway import CHAT, DEADLINE_S, chat_body, gateway
+from tests.fakes.gateway import CHAT, chat_body, gateway
+from tests.waiting import DEADLINE_S
 
 
 def test_a_chat_is_answered_under_the_public_name(short_folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from mrpack.hub.client import HubClient
 from mrpack.hub.listing import HubListing
 from mrpack.hub.reference import HubReference, parse_hub_reference
 from tests.fakes.hub import LARGE, FakeHub
+from tests.ports import closed_port
 
 LARGE_FILE = bytes(range(256)) * (LARGE // 128)
 FILES = {
@@ -166,11 +166,10 @@ def test_a_rate_limit_says_how_long(
 
 
 def test_a_hub_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    nobody = HubClient(endpoint=f"http://127.0.0.1:{port}", cache=tmp_path)
-    with pytest.raises(RegistryUnavailable, match="cannot be reached"):
-        nobody.list_files(REPOSITORY)
+    with closed_port() as port:
+        nobody = HubClient(endpoint=f"http://127.0.0.1:{port}", cache=tmp_path)
+        with pytest.raises(RegistryUnavailable, match="cannot be reached"):
+            nobody.list_files(REPOSITORY)
 
 
 def test_small_files_are_checked_against_git_and_fetched_anew_when_damaged(

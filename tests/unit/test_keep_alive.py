@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from mrpack.model.overrides import duration_s
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.protocols.keeping import SCHEMA, parse_keep_alive, take_keep_alive
+from mrpack_runtime.protocols.keeping import SCHEMA, take_keep_alive
 from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, gateway, read_events, until
@@ -58,8 +58,8 @@ def engine() -> FakeEngine:
             (None, None),
             ("5m", "5m"),
             (300, "300s"),
-            (1.5, "1s"),
-            (0.5, "0"),
+            (1.5, "2s"),
+            (0.5, "1s"),
             (0, "0"),
             ("0", "0"),
             ("90", "90s"),
@@ -68,7 +68,7 @@ def engine() -> FakeEngine:
     ],
 )
 def test_it_is_a_duration_of_ours(value: Any, found: str | None) -> None:
-    assert parse_keep_alive(value) == found
+    assert take_keep_alive({"keep_alive": value}) == found
 
 
 @given(
@@ -83,8 +83,8 @@ def test_it_is_a_duration_of_ours(value: Any, found: str | None) -> None:
 def test_the_schema_says_what_is_taken(value: Any) -> None:
     if not Draft202012Validator(SCHEMA).is_valid(value):
         with pytest.raises(RequestRefused):
-            parse_keep_alive(value)
-    elif (found := parse_keep_alive(value)) is not None:
+            take_keep_alive({"keep_alive": value})
+    elif (found := take_keep_alive({"keep_alive": value})) is not None:
         seconds = duration_s(found)
         assert seconds is None or seconds >= 0
 

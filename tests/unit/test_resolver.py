@@ -16,7 +16,8 @@ from mrpack_runtime.settings import CommandSettings, model_settings, settings_gr
 from mrpack_runtime.want import Want
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
-from tests.fakes.gateway import DEADLINE_S, this_host, until
+from tests.fakes.gateway import this_host, until
+from tests.waiting import DEADLINE_S
 
 GGUF = FakeEngine(name="llama.cpp")
 OTHER = FakeEngine(

@@ -1,4 +1,4 @@
-"""What files are for, by their names and first bytes."""
+"""What files are for, and their formats, by their names and first bytes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import pytest
 
 from mrpack.digest import Digest
 from mrpack.model.layer import ArtifactArchive, LayerRole, Packing
-from mrpack.model.roles import (
-    HEAD_SIZE,
-    format_by_content,
-    format_by_name,
-    role_by_name,
-    role_in_archive,
-)
+from mrpack.model.roles import role_by_name, role_in_archive
+from mrpack.model.weight_formats import HEAD_SIZE, format_by_content, format_by_name
 from mrpack.oci.descriptor import Descriptor
 
 

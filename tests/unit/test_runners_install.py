@@ -16,10 +16,9 @@ from mrpack_runtime.runners.host import host_with_engines
 from mrpack_runtime.runners.install import InstallFailed, StepBegun, StepSaid
 from tests.fakes.toy_runner import ENGINE, toy_plan, toy_recipe, toy_runner
 from tests.fakes.wheelhouse import Wheelhouse
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 PROGRAM = Path(__file__).parents[1] / "fakes" / "toy_runner.py"
-DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -121,6 +121,19 @@ def test_too_many_requests_are_refused_at_once():
         d.schedule.enter(A, d.now)
 
 
+def test_requests_for_one_model_leave_some_for_others():
+    d = Driver(max_per_engine=2)
+    d.request(A)
+    d.load(B)
+    d.request(A)
+    d.schedule.enter(B, d.now)
+    assert d.ask(B) == Use(d.schedule.residents[B])
+    for full in (A, B):  # one loads, one serves
+        with pytest.raises(Overloaded, match="one model"):
+            d.schedule.enter(full, d.now)
+    d.load(C)
+
+
 def test_the_line_is_bounded_but_ready_engines_have_none():
     d = Driver(max_waiting=1)
     ready = d.idle(A)

@@ -42,7 +42,9 @@ class ScheduleMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        limits = PoolLimits(max_loaded=3, max_requests=12, max_waiting=8, memory=MACHINE, crash_limit=2)
+        limits = PoolLimits(
+            max_loaded=3, max_requests=12, max_per_engine=7, max_waiting=8, memory=MACHINE, crash_limit=2
+        )
         self.schedule = Schedule(limits)
         self.settings = dict.fromkeys(NEEDS, "first")
         self.waiting: list[Demand] = []
@@ -177,6 +179,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert self.schedule.requests == len(self.waiting) + len(self.leases) <= 12
         for resident in residents:
             assert resident.busy == self.leases.count(resident)
+            assert resident.busy + [demand.key for demand in self.waiting].count(resident.key) <= 7
             if resident.phase is Phase.STOPPING:
                 assert resident in self.stopping
             assert (resident.phase is Phase.LOADING) == (resident in self.loading)

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
-from mrpack.model.overrides import BY_KEY, SETTINGS
+from mrpack.model.overrides import BY_KEY
 from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
-from mrpack_runtime.engines.vllm.settings import NAMES
 from mrpack_runtime.host import PythonEnvironment
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.openai import FIELDS
@@ -152,12 +151,6 @@ def test_what_is_for_text_alone_stays_away_from_embeddings(model):
 def test_calling_tools_needs_a_parser(model):
     with pytest.raises(UsageError, match="tool_call_parser"):
         launch(model, own(enable_auto_tool_choice=True))
-
-
-def test_all_settings_of_the_table_are_taken():
-    assert {f"vllm.{name}" for name in NAMES} == {
-        setting.key for setting in SETTINGS if setting.group == "vllm" and not setting.refines
-    }
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from tests.fakes.gateway import DEADLINE_S, Answer, Client, read_chunks, read_head
+from tests.fakes.gateway import Answer, Client, read_chunks, read_head
 from tests.fakes.odd_requests.row import Odd, family
+from tests.waiting import DEADLINE_S
 
 
 async def ask(client: Client, content: bytes) -> Answer:
