@@ -13,17 +13,17 @@ from pathlib import Path
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.confinement import Sandbox
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.engine import Installation, Launch, ModelBundle, Operation
 from mrpack_runtime.gateway.app import run_loop, serve
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.gateway.tls import server_context
-from mrpack_runtime.host import probe_host
+from mrpack_runtime.machine.host import probe_host
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
-from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.settings.merged import CommandSettings
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.workshop import EngineWorkshop
 
 ENGINE_PROGRAM = Path(__file__).with_name("fast_engine.py")

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from measure import machine
 
-from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.endpoint import UnixEndpoint
+from mrpack_runtime.wire.client import GatewayClient
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 MRPACK = (sys.executable, "-m", "mrpack")
 # Nobody's start-up should wait for us.

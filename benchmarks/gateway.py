@@ -30,7 +30,7 @@ from fast_loop import run
 from http_load import Connect, allow_files, ask, stream, to_port, to_socket
 from measure import machine
 
-from mrpack_runtime.chart import Panel, svg
+from mrpack_runtime.bench.chart import Panel, svg
 
 HERE = Path(__file__).parent
 DIRECT, BYTES, GATEWAY, OTHER = "direct", "bytes only", "mrpack", "starlette + httpx"

@@ -1,10 +1,10 @@
-"""Write the table of platforms of docs/engines.md from mrpack_runtime/platforms.py."""
+"""Write the table of platforms of docs/engines.md from mrpack_runtime/machine/platforms.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mrpack_runtime.platforms import NEEDS, TABLE, Row, Support
+from mrpack_runtime.machine.platforms import NEEDS, TABLE, Row, Support
 
 PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
 BEGIN = "<!-- platforms: written by scripts/generate_platforms.py -->"

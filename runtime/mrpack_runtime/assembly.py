@@ -8,23 +8,23 @@ from functools import partial
 from mrpack.version import VERSION
 from mrpack.workspace import Workspace
 from mrpack_runtime.confinement import Sandbox
-from mrpack_runtime.engine_logs import sweep_logs
 from mrpack_runtime.engines import engines
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
-from mrpack_runtime.host import HostFacts, HostNow
-from mrpack_runtime.memory import host_limit
+from mrpack_runtime.machine.host import HostFacts, HostNow
+from mrpack_runtime.machine.memory import host_limit
+from mrpack_runtime.models.soundness import check_files
+from mrpack_runtime.models.store_library import StoreLibrary
+from mrpack_runtime.models.store_shelf import StoreShelf
 from mrpack_runtime.pool import Pool
+from mrpack_runtime.processes.engine_logs import sweep_logs
+from mrpack_runtime.processes.run_folders import run_base, sweep_run_folders
 from mrpack_runtime.resolver import Resolver
-from mrpack_runtime.run_folders import run_base, sweep_run_folders
 from mrpack_runtime.scheduling import PoolLimits
 from mrpack_runtime.select import find_engine
-from mrpack_runtime.settings import CommandSettings
-from mrpack_runtime.settings_file import FileSettings
-from mrpack_runtime.soundness import check_files
-from mrpack_runtime.store_library import StoreLibrary
-from mrpack_runtime.store_shelf import StoreShelf
+from mrpack_runtime.settings.file import FileSettings
+from mrpack_runtime.settings.merged import CommandSettings
 from mrpack_runtime.workshop import EngineWorkshop
 
 

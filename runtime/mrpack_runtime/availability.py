@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mrpack_runtime.engine import Engine, Installation, caveat
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import Verdict, refusal, verdicts
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.platforms import Verdict, refusal, verdicts
 from mrpack_runtime.runners.folders import EngineFolders, Record
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import Launch, LaunchRequest
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 
 def child_launch(engine: str, request: LaunchRequest, program: Path, told: Any) -> Launch:

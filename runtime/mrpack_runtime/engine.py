@@ -13,10 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import Imported
-from mrpack_runtime.endpoint import Endpoint
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.symptoms import Symptom
+from mrpack_runtime.wire.endpoint import Endpoint
 
 
 class Operation(StrEnum):

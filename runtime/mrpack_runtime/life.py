@@ -7,11 +7,11 @@ import logging
 from typing import Final, Protocol
 
 from mrpack.errors import EngineFailed, MrpackError
-from mrpack_runtime.process import EngineProcess
+from mrpack_runtime.processes.process import EngineProcess
 from mrpack_runtime.quirks import QUIRKS, Quirks
 from mrpack_runtime.scheduling import Resident
-from mrpack_runtime.upstream import Upstream
 from mrpack_runtime.want import Want
+from mrpack_runtime.wire.upstream import Upstream
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from mrpack_runtime.engine import Engine, EngineSettings, EstimatesMemory, Installation, ModelBundle
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
 
 _MIB: Final = 2**20
 # A process with torch, and a copy of nothing: measured with torch 2.13 and nothing loaded.

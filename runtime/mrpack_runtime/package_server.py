@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import (
     Installation,
     Launch,
@@ -15,8 +14,9 @@ from mrpack_runtime.engine import (
     Operation,
     find_installation,
 )
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.model_code import refuse_code
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.models.model_code import refuse_code
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 
 class PackageServer(Protocol):

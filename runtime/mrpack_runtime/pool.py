@@ -13,7 +13,7 @@ from typing import Final, Self
 from mrpack.errors import EngineFailed, MrpackError
 from mrpack_runtime.engine import Launch
 from mrpack_runtime.life import Life, Workshop
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.scheduling import (
     Demand,
     EngineKey,
@@ -28,8 +28,8 @@ from mrpack_runtime.scheduling import (
     Wait,
     check_size,
 )
-from mrpack_runtime.upstream import Upstream
 from mrpack_runtime.want import Want
+from mrpack_runtime.wire.upstream import Upstream
 
 _LOG: Final = logging.getLogger(__name__)
 # How long a broken connection waits for the news that its engine has died.

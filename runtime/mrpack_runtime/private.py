@@ -13,11 +13,11 @@ from typing import Final
 from mrpack.errors import HostRefused, MrpackError
 from mrpack.workspace import Workspace
 from mrpack_runtime.assembly import GatewayOptions, build_gateway
-from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.gateway.app import serving
-from mrpack_runtime.host import HostNow
-from mrpack_runtime.run_folders import make_run_folder, run_base
+from mrpack_runtime.machine.host import HostNow
+from mrpack_runtime.processes.run_folders import make_run_folder, run_base
+from mrpack_runtime.wire.client import GatewayClient
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 _START_S: Final = 10.0
 # Whoever leaves the block wants no more answers.

@@ -16,13 +16,13 @@ from mrpack.errors import HostRefused, NotFound, Unsupported
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import Overrides
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
-from mrpack_runtime.host import HostFacts, HostNow
-from mrpack_runtime.library import Library, LibraryEntry, PullingLibrary
+from mrpack_runtime.machine.host import HostFacts, HostNow
 from mrpack_runtime.memory_needs import estimate
+from mrpack_runtime.models.library import Library, LibraryEntry, PullingLibrary
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice, choose_engine
-from mrpack_runtime.settings import CommandSettings, expected_operation, model_settings, own_operation
-from mrpack_runtime.settings_store import MemorySettings, SettingsStore
+from mrpack_runtime.settings.merged import CommandSettings, expected_operation, model_settings, own_operation
+from mrpack_runtime.settings.store import MemorySettings, SettingsStore
 from mrpack_runtime.want import Want
 
 _LOG: Final = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mrpack.errors import NotFound, Unsupported
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import Engine, Installation, caveat
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mrpack_runtime.engine import ModelBundle
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice
-from mrpack_runtime.settings import ModelSettings
+from mrpack_runtime.settings.merged import ModelSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from mrpack.errors import MrpackError, from_os_error
 from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
 from mrpack_runtime.engine import Launch, LaunchRequest, ModelBundle
-from mrpack_runtime.engine_logs import LogName
-from mrpack_runtime.host import HostNow
-from mrpack_runtime.process import EngineProcess, free_port
-from mrpack_runtime.run_folders import make_run_folder, remove_run_folder
+from mrpack_runtime.machine.host import HostNow
+from mrpack_runtime.processes.engine_logs import LogName
+from mrpack_runtime.processes.process import EngineProcess, free_port
+from mrpack_runtime.processes.run_folders import make_run_folder, remove_run_folder
 from mrpack_runtime.want import Want
 
 

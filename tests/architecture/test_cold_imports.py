@@ -71,13 +71,14 @@ NOT_FOR_NAMES = (
 # What asking a running gateway takes none of.
 NOT_FOR_ASKING = (
     *("aiohttp", "asyncio", "importlib.metadata", "jsonschema", "mrpack.content", "mrpack.environment"),
-    *("mrpack.neighbours", "mrpack.oci", "mrpack.store", "mrpack_runtime.host", "rich"),
+    *("mrpack.neighbours", "mrpack.oci", "mrpack.store", "mrpack_runtime.machine.host", "rich"),
 )
 # What the options of commands that run models take none of.
 NOT_FOR_OPTIONS = (
     *("asyncio", "http.client", "logging", "mrpack.content", "mrpack.model.overrides", "mrpack.neighbours"),
-    *("mrpack.store.store", "mrpack_runtime.client", "mrpack_runtime.confinement", "mrpack_runtime.engine"),
-    *("mrpack_runtime.gateway", "mrpack_runtime.host", "mrpack_runtime.settings", "rich", "ssl"),
+    *("mrpack.store.store", "mrpack_runtime.confinement", "mrpack_runtime.engine", "mrpack_runtime.gateway"),
+    *("mrpack_runtime.machine.host", "mrpack_runtime.settings.merged", "mrpack_runtime.wire.client"),
+    *("rich", "ssl"),
 )
 
 

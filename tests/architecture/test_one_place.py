@@ -38,7 +38,7 @@ PLACES = {
     "mrpack/model/pipeline.py": "a library that is called as a format",
     "mrpack_runtime/engines/": "an engine's declaration",
     "mrpack_runtime/package_server.py": "what engines of a kind open",
-    "mrpack_runtime/platforms.py": "the table of platforms",
+    "mrpack_runtime/machine/platforms.py": "the table of platforms",
     "mrpack_runtime/protocols/tokens.py": "the table of routes for tokens",
     "mrpack_runtime/protocols/ignored.py": "the table of fields that are overlooked",
     "mrpack_runtime/protocols/dmr.py": "the words of others",

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from mrpack.errors import NotFound
-from mrpack_runtime.client import GatewayClient
-from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.wire.client import GatewayClient
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.processes import children_of, is_alive
 from tests.program import Mrpack

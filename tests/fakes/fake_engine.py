@@ -9,9 +9,9 @@ from pathlib import Path
 from mrpack.digest import Digest
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.engine import Installation, Launch, LaunchRequest, ModelBundle, Needs, Operation
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 
 PROGRAM = Path(__file__).with_name("engine.py")
 

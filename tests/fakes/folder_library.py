@@ -13,7 +13,7 @@ from mrpack.digest import Digest
 from mrpack.errors import NotFound, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import ModelBundle
-from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.models.library import LibraryEntry
 
 
 @dataclass(frozen=True)

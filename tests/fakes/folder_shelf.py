@@ -12,7 +12,7 @@ from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report
 from mrpack.digest import Digest
 from mrpack.errors import NotFound, RegistryUnavailable
 from mrpack.oci.descriptor import Descriptor
-from mrpack_runtime.shelf import Dropped
+from mrpack_runtime.models.shelf import Dropped
 from tests.fakes.folder_library import FolderLibrary
 
 

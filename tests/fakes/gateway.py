@@ -15,7 +15,6 @@ from ssl import SSLContext
 from typing import Any
 
 from mrpack.model.overrides import parse_overrides
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.engine import Engine
 from mrpack_runtime.gateway.app import serving
 from mrpack_runtime.gateway.bodies import BodyRoom
@@ -23,13 +22,14 @@ from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.guard import Policy
 from mrpack_runtime.gateway.logbook import LogBook
-from mrpack_runtime.host import HostFacts, probe_host
+from mrpack_runtime.machine.host import HostFacts, probe_host
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.scheduling import PoolLimits
-from mrpack_runtime.settings import CommandSettings
-from mrpack_runtime.settings_store import MemorySettings
-from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.settings.merged import CommandSettings
+from mrpack_runtime.settings.store import MemorySettings
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.wire.upstream import Upstream
 from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary

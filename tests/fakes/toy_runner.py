@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uv
 
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.recipe import Install, Probe, Recipe, Variant
 from mrpack_runtime.runners.host import engine_folders
 from mrpack_runtime.runners.install import Runner

@@ -17,8 +17,8 @@ from mrpack_runtime.engine import (
     ModelBundle,
 )
 from mrpack_runtime.engines.vllm import ENGINE
-from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
-from mrpack_runtime.process import free_port
+from mrpack_runtime.machine.host import Gpu, HostFacts, PythonEnvironment
+from mrpack_runtime.processes.process import free_port
 from tests.fakes.tiny_safetensors import opened, write_llama
 
 HOST = HostFacts(os="linux", arch="x86_64", cpu_count=8, physical_cores=4, memory=16 * 2**30)

@@ -19,11 +19,11 @@ from mrpack.formats.gguf import survey
 from mrpack_runtime.confinement import Sandbox, confine, probe_kernel
 from mrpack_runtime.engine import EngineSettings, LaunchRequest, ModelBundle
 from mrpack_runtime.engines import engines, llamacpp
-from mrpack_runtime.host import HostFacts, probe_host
-from mrpack_runtime.process import EngineProcess, EngineState, free_port
+from mrpack_runtime.machine.host import HostFacts, probe_host
+from mrpack_runtime.processes.process import EngineProcess, EngineState, free_port
 from mrpack_runtime.quirks import QUIRKS
 from mrpack_runtime.select import choose_engine
-from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.wire.upstream import Upstream
 from tests.demands import demand
 from tests.fakes.llama_cpp_python import ensure_environment, programs
 

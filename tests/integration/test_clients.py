@@ -14,8 +14,8 @@ import ollama
 import openai
 import pytest
 
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engines import engines
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.demands import demand
 from tests.fakes.gateway import HOST, Running, gateway
 from tests.fakes.public_models import SMOLLM2, public_model

@@ -11,9 +11,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engines import engines
-from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.wire.endpoint import TcpEndpoint
+from mrpack_runtime.wire.upstream import Upstream
 from tests.demands import demand
 from tests.fakes.gateway import HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov

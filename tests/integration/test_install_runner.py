@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrpack_runtime.platforms import TABLE, Support
+from mrpack_runtime.machine.platforms import TABLE, Support
 from mrpack_runtime.runners.folders import EngineFolders
 from mrpack_runtime.runners.installers import Pip
 from tests.fakes.toy_runner import ENGINE, toy_plan, toy_runner

@@ -22,9 +22,9 @@ from mrpack.model.overrides.document import parse_setting
 from mrpack.model.overrides.table import BY_KEY
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, GROUP, OPTIONS
-from mrpack_runtime.own_settings import checked
 from mrpack_runtime.protocols.dmr import parse_settings
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.settings.own import checked
 from tests.fakes.tiny_gguf import (
     ADAPTED_ANSWER,
     ANSWER,

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.protocols.openai import CHOSEN_TOOLS
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.demands import demand
 from tests.effort import EFFORT
 from tests.fakes.fake_engine import FakeEngine

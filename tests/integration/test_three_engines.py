@@ -23,7 +23,7 @@ import openai
 import pytest
 from PIL import Image
 
-from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.demands import demand
 from tests.fakes.gateway import CHAT, Answer, Client
 from tests.fakes.made_by_engines import models_made_by

@@ -22,11 +22,11 @@ from mrpack.formats.safetensors import survey
 from mrpack.model.overrides import BY_KEY, parse_overrides
 from mrpack_runtime.engine import EngineSettings, Installation, LaunchRequest, ModelBundle
 from mrpack_runtime.engines.vllm import ENGINE
-from mrpack_runtime.host import Gpu, HostFacts
-from mrpack_runtime.own_settings import own_settings
-from mrpack_runtime.process import free_port
+from mrpack_runtime.machine.host import Gpu, HostFacts
+from mrpack_runtime.processes.process import free_port
 from mrpack_runtime.protocols.dmr import parse_settings
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.settings.own import own_settings
 from tests.fakes.made_by_engines import models_made_by
 from tests.fakes.tiny_safetensors import ANSWER, opened
 from tests.integration import engines as real

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mrpack.digest import Digest
 from mrpack.errors import EngineFailed
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.scheduling import Demand, EngineKey, PoolLimits, Resident, Schedule, Start, Use
 
 

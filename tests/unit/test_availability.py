@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mrpack_runtime.availability import availability, survey
 from mrpack_runtime.engines import engines
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.runners.folders import EngineFolders
 from tests.fakes.fake_engine import FakeEngine
 

@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrpack_runtime.bench.chart import Panel, nice_top, svg
 from mrpack_runtime.bench.figures import Figures, Sample, Spread
 from mrpack_runtime.bench.prompts import prompt
 from mrpack_runtime.bench.report import duration, panels, rows
-from mrpack_runtime.chart import Panel, nice_top, svg
 
 SECONDS = st.floats(0, 1000, allow_nan=False)
 

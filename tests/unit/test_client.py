@@ -25,9 +25,9 @@ from mrpack.errors import (
     Unsupported,
     UsageError,
 )
-from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
+from mrpack_runtime.wire.client import GatewayClient, NotRunning, Stranger
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import chat_body, gateway, until
 from tests.fakes.raw_server import RawServer, Script

@@ -21,9 +21,9 @@ from mrpack.errors import Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
 from mrpack_runtime.confinement.places import devices, program_places
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.engine import Launch, ModelBundle, Needs, Network
-from mrpack_runtime.process import free_port
+from mrpack_runtime.processes.process import free_port
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.demands import demand
 
 PROBER = Path(__file__).parents[1] / "fakes" / "prober.py"

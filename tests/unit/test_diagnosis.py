@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mrpack_runtime.accelerators import Gpu
 from mrpack_runtime.diagnosis.checkup import EngineFindings, Findings, examine
 from mrpack_runtime.diagnosis.faults import Case, Fault, find_faults
 from mrpack_runtime.diagnosis.home import HomeFacts, find_home_faults, probe_home, who_answers
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
 from mrpack_runtime.engine import Installation
-from mrpack_runtime.host import HostFacts, PythonEnvironment
+from mrpack_runtime.machine.accelerators import Gpu
+from mrpack_runtime.machine.host import HostFacts, PythonEnvironment
 from mrpack_runtime.recipe import Probe, Recipe
 from mrpack_runtime.runners.recipes import recipes
 from tests.fakes.fake_engine import FakeEngine

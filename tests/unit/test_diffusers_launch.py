@@ -15,11 +15,11 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, MrpackError, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import SETTINGS
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.diffusers import ENGINE
-from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
-from mrpack_runtime.process import free_port
+from mrpack_runtime.machine.host import Gpu, HostFacts, PythonEnvironment
+from mrpack_runtime.processes.process import free_port
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 from tests.fakes.raw_dduf import FILES, INDEX, archive, entries, index
 
 HOST = HostFacts(os="linux", arch="x86_64", cpu_count=8, physical_cores=4, memory=2**34)

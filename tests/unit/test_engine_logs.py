@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrpack_runtime.engine_logs import LogName, Tail, predecessor, sweep_logs
+from mrpack_runtime.processes.engine_logs import LogName, Tail, predecessor, sweep_logs
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789._/:", min_size=1, max_size=30)
 

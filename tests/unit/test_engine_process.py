@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from mrpack.errors import EngineFailed, HostRefused
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.engine import EngineSettings, Launch, LaunchRequest
-from mrpack_runtime.host import HostFacts, probe_host
-from mrpack_runtime.process import EngineProcess, EngineState, free_port
+from mrpack_runtime.machine.host import HostFacts, probe_host
+from mrpack_runtime.processes.process import EngineProcess, EngineState, free_port
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.fakes.fake_engine import PROGRAM, FakeEngine, fake_bundle
 from tests.fakes.gateway import until
 from tests.processes import is_alive

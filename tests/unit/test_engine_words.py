@@ -11,7 +11,6 @@ import pytest
 from mrpack.digest import Digest
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -23,7 +22,8 @@ from mrpack_runtime.engine import (
     caveat,
 )
 from mrpack_runtime.engines import engines, mlx, sglang
-from mrpack_runtime.host import Gpu, HostFacts, PythonEnvironment
+from mrpack_runtime.machine.host import Gpu, HostFacts, PythonEnvironment
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import chat_body, gateway
 

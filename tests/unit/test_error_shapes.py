@@ -11,7 +11,7 @@ from mrpack.model.config import ModelConfig
 from mrpack_runtime.gateway.bodies import BODY_LIMIT
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.routes import RouteTable
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, chat_body, gateway, read_answer
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrpack_runtime.framing import HEAD_LIMIT, ChunkReader, Malformed
+from mrpack_runtime.wire.framing import HEAD_LIMIT, ChunkReader, Malformed
 
 END = b"0\r\n\r\n"
 

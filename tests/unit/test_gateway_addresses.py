@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.connections import Deadlines, GatewayServer
 from mrpack_runtime.gateway.exchange import Request, Response
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.peers import peer_address
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from tests.demands import demand
 from tests.fakes.gateway import CHAT, Client, chat_body, gateway, read_answer, request_bytes
 

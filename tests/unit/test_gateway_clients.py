@@ -15,8 +15,8 @@ import ollama
 import openai
 import pytest
 
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.gateway.guard import Policy
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.fakes.engine import PIXEL, TEXT
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import Answer, Running, gateway, read_chunks, read_head, request_bytes, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mrpack.model.overrides import Overrides
-from mrpack_runtime.memory import Memory, MemoryLimit
+from mrpack_runtime.machine.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import PoolLimits
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway, read_events, until

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.gateway.app import run_loop
 from mrpack_runtime.gateway.connections import Deadlines, GatewayServer
 from mrpack_runtime.gateway.exchange import Reply, Request, Response
 from mrpack_runtime.gateway.tls import server_context
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 from tests.fakes.certificates import make_authority
 from tests.fakes.gateway import DEADLINE_S, Client, read_answer, read_head, request_bytes, until
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from mrpack.errors import EngineFailed
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.gateway.app import run_loop
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.scheduling import PoolLimits
-from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.wire.endpoint import UnixEndpoint
+from mrpack_runtime.wire.upstream import Upstream
 from tests.fakes.gateway import (
     CHAT,
     Answer,

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrpack_runtime.framing import HEAD_LIMIT, Malformed
 from mrpack_runtime.gateway.heads import (
     FIELDS_LIMIT,
     LINE_LIMIT,
@@ -17,6 +16,7 @@ from mrpack_runtime.gateway.heads import (
     parse_request_head,
     split_head,
 )
+from mrpack_runtime.wire.framing import HEAD_LIMIT, Malformed
 
 PLAIN = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5"
 

@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from mrpack.errors import HostRefused
-from mrpack_runtime.endpoint import TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.guard import Policy, hash_key
+from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.fakes.gateway import gateway
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrpack_runtime.gateway.events import PassEvents, QuirkyEvents
 from mrpack_runtime.gateway.rename import LearningRenamer, Renamer, rename, renaming
-from mrpack_runtime.http1 import BrokenAnswer
+from mrpack_runtime.wire.http1 import BrokenAnswer
 
 MARK = b"data: [DONE]"
 STREAM = b'data: {"model":"inner","choices":[]}\n\ndata: {"id": 1, "model": "inner"}\n\ndata: [DONE]\n\n'

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrpack.errors import AccessDenied, MrpackError, UsageError
-from mrpack_runtime.client import GatewayClient, Stranger, Tls
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.gateway.app import run_loop
 from mrpack_runtime.gateway.connections import Deadlines, GatewayServer
 from mrpack_runtime.gateway.exchange import Request, Response
 from mrpack_runtime.gateway.guard import Policy, hash_key
 from mrpack_runtime.gateway.tls import TlsTransport, server_context
+from mrpack_runtime.wire.client import GatewayClient, Stranger, Tls
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.fakes.certificates import Authority, make_authority
 from tests.fakes.gateway import DEADLINE_S, Client, gateway, until
 

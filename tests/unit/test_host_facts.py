@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mrpack_runtime.accelerators import (
+from mrpack_runtime.machine.accelerators import (
     Gpu,
     cuda_of_driver,
     find_gpus,
@@ -17,8 +17,7 @@ from mrpack_runtime.accelerators import (
     find_vulkan_drivers,
     gfx_name,
 )
-from mrpack_runtime.host import probe_host
-from mrpack_runtime.machine import (
+from mrpack_runtime.machine.hardware import (
     available_memory,
     cgroup_cpus,
     cpu_features,
@@ -26,6 +25,7 @@ from mrpack_runtime.machine import (
     numa_nodes,
     physical_cores,
 )
+from mrpack_runtime.machine.host import probe_host
 
 GIB = 2**30
 
@@ -212,7 +212,7 @@ def test_a_link_to_an_environment_is_followed(tmp_path):
 
 def test_probing_loads_no_driver_library_and_nothing_heavy():
     program = (
-        "import os, sys; from mrpack_runtime.host import probe_host; probe_host(os.environ); "
+        "import os, sys; from mrpack_runtime.machine.host import probe_host; probe_host(os.environ); "
         "print(sorted({'torch', 'rich', 'aiohttp'} & set(sys.modules)), open('/proc/self/maps').read())"
     )
     done = subprocess.run(

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from mrpack_runtime.accelerators import Gpu
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.machine import LIBRARIES
-from mrpack_runtime.platforms import (
+from mrpack_runtime.machine.accelerators import Gpu
+from mrpack_runtime.machine.hardware import LIBRARIES
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.platforms import (
     ACCELERATORS,
     NEEDS,
     TABLE,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrpack_runtime.framing import HEAD_LIMIT
-from mrpack_runtime.http1 import BrokenAnswer, ResponseReader
+from mrpack_runtime.wire.framing import HEAD_LIMIT
+from mrpack_runtime.wire.http1 import BrokenAnswer, ResponseReader
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.image_server.line import Job, Left, Line, Painted, Preview
 from mrpack_runtime.image_server.refusal import Refusal
 from mrpack_runtime.image_server.service import Service
 from mrpack_runtime.image_server.wire import serve_connection
 from mrpack_runtime.image_server.wish import Wish
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 from tests.fakes.gateway import Answer, Client, read_head, request_bytes, until
 
 GENERATE = "/v1/images/generations"

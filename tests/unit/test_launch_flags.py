@@ -12,12 +12,12 @@ from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides.table import BY_KEY
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp import ENGINE
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.process import free_port
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.processes.process import free_port
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 HOST = HostFacts(os="linux", arch="x86_64", cpu_count=8, physical_cores=4, memory=8 * 2**30)
 RUN = Path("/run/e")

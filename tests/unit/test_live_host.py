@@ -14,7 +14,7 @@ from mrpack_runtime.engines import engines
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.runners.folders import EngineFolders, Record
 from mrpack_runtime.runners.host import engine_folders, host_with_engines
-from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.settings.merged import CommandSettings
 from tests.fakes.folder_library import FolderLibrary
 from tests.fakes.tiny_safetensors import write_llama
 

@@ -6,7 +6,7 @@ import pytest
 
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols.ollama.catalogue import tag_json
 
 

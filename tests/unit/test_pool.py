@@ -18,11 +18,11 @@ import pytest
 from mrpack.errors import EngineFailed, HostRefused, InvalidArtifact, MrpackError
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.pool import Pool
-from mrpack_runtime.process import EngineProcess
+from mrpack_runtime.processes.process import EngineProcess
+from mrpack_runtime.processes.run_folders import make_run_folder, sweep_run_folders
 from mrpack_runtime.resolver import Resolver
-from mrpack_runtime.run_folders import make_run_folder, sweep_run_folders
 from mrpack_runtime.scheduling import Overloaded, Phase, PoolLimits
-from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.settings.merged import CommandSettings
 from mrpack_runtime.want import Want
 from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine

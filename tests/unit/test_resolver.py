@@ -12,7 +12,7 @@ from mrpack.errors import InvalidArtifact, NotFound, RegistryUnavailable, Unsupp
 from mrpack.model.overrides import Overrides, parse_overrides
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.resolver import EngineMismatch, Resolver
-from mrpack_runtime.settings import CommandSettings, model_settings, settings_group
+from mrpack_runtime.settings.merged import CommandSettings, model_settings, settings_group
 from mrpack_runtime.want import Want
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mrpack.errors import Unsupported, UsageError
-from mrpack_runtime.accelerators import Gpu
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import ACCELERATORS, TABLE, Support
+from mrpack_runtime.machine.accelerators import Gpu
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.platforms import ACCELERATORS, TABLE, Support
 from mrpack_runtime.recipe import Install
 from mrpack_runtime.runners.installers import Pip, Uv, installer_environment, requirements_text
 from mrpack_runtime.runners.plan import plan_install

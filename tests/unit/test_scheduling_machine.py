@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mrpack_runtime.memory import Memory, MemoryLimit
+from mrpack_runtime.machine.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import (
     CrashLoop,
     Demand,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrpack_runtime.memory import Memory, MemoryLimit
+from mrpack_runtime.machine.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import Evict, Overloaded, Phase, Start, TooLarge, Wait
 from tests.unit.schedule_driver import A, B, C, D, Driver
 

@@ -11,7 +11,7 @@ from mrpack.errors import NotFound, Unsupported
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.engines import engines, llamacpp
-from mrpack_runtime.host import HostFacts, PythonEnvironment, probe_host
+from mrpack_runtime.machine.host import HostFacts, PythonEnvironment, probe_host
 from mrpack_runtime.select import choose_engine
 from tests.fakes.fake_engine import FakeEngine
 

@@ -13,7 +13,7 @@ import pytest
 from mrpack.errors import HostRefused
 from mrpack.model.overrides import Overrides
 from mrpack.oci.reference import ReferenceDefaults
-from mrpack_runtime.settings_file import FILE_NAME, FileSettings
+from mrpack_runtime.settings.file import FILE_NAME, FileSettings
 
 DEFAULTS = ReferenceDefaults()
 
@@ -84,7 +84,7 @@ def test_processes_that_change_at_once_lose_nothing(tmp_path):
         "import sys, pathlib\n"
         "from mrpack.model.overrides import Overrides\n"
         "from mrpack.oci.reference import ReferenceDefaults\n"
-        "from mrpack_runtime.settings_file import FileSettings\n"
+        "from mrpack_runtime.settings.file import FileSettings\n"
         "kept = FileSettings(pathlib.Path(sys.argv[1]), ReferenceDefaults())\n"
         "for n in range(20):\n"
         "    kept.set(f'{sys.argv[2]}-{n}', Overrides({'context_size': n + 1}))\n"

@@ -14,8 +14,8 @@ from mrpack.verbs.package import PackageRequest, package
 from mrpack.workspace import Workspace, open_workspace
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.engines.llamacpp import ENGINE
-from mrpack_runtime.settings import CommandSettings, effective_settings, model_settings
-from mrpack_runtime.store_library import StoreLibrary
+from mrpack_runtime.models.store_library import StoreLibrary
+from mrpack_runtime.settings.merged import CommandSettings, effective_settings, model_settings
 from tests.fakes.other_tools import write_artifact
 from tests.fakes.tiny_safetensors import write_qwen2
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.protocols.embeddings import shortened
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway
 

@@ -13,11 +13,11 @@ from mrpack.errors import IntegrityError
 from mrpack.verbs.package import PackageRequest, package
 from mrpack.workspace import Workspace, open_workspace
 from mrpack_runtime.engine import Operation
+from mrpack_runtime.models.soundness import check_files
+from mrpack_runtime.models.store_library import StoreLibrary
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.resolver import Resolver
-from mrpack_runtime.settings import CommandSettings
-from mrpack_runtime.soundness import check_files
-from mrpack_runtime.store_library import StoreLibrary
+from mrpack_runtime.settings.merged import CommandSettings
 from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import this_host

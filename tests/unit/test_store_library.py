@@ -13,8 +13,8 @@ from mrpack.oci.reference import Reference
 from mrpack.packing.plan import Wishes
 from mrpack.verbs.package import PackageRequest, package
 from mrpack.workspace import Workspace, open_workspace
-from mrpack_runtime.library import LibraryEntry
-from mrpack_runtime.store_library import StoreLibrary
+from mrpack_runtime.models.library import LibraryEntry
+from mrpack_runtime.models.store_library import StoreLibrary
 from tests.fakes.tiny_safetensors import write_qwen2
 
 

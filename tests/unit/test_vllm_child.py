@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrpack_runtime.run_folders import make_run_folder, remove_run_folder, shared_memory_prefix
+from mrpack_runtime.processes.run_folders import make_run_folder, remove_run_folder, shared_memory_prefix
 from tests.fakes.tiny_safetensors import write_files
 from tests.fakes.vllm_launches import (
     bundle,

@@ -12,11 +12,11 @@ import pytest
 
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError
 from mrpack.model.overrides import BY_KEY
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
-from mrpack_runtime.host import PythonEnvironment
+from mrpack_runtime.machine.host import PythonEnvironment
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.openai import FIELDS
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 from tests.fakes.tiny_safetensors import write_files
 from tests.fakes.vllm_launches import (
     CPU,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mrpack.errors import MrpackError
 from mrpack_runtime.bench.figures import Figures, Sample
 from mrpack_runtime.bench.prompts import prompt
-from mrpack_runtime.client import GatewayClient
+from mrpack_runtime.wire.client import GatewayClient
 
 # Of llama.cpp and vLLM: an answer has the length that was asked for, whatever the model would say.
 _WHOLE_LENGTH: Final = {"ignore_eos": True}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from mrpack_runtime.bench.chart import Panel
 from mrpack_runtime.bench.figures import Figures, Spread
-from mrpack_runtime.chart import Panel
 
 HEADER: Final = (
     *("AT ONCE", "REQUESTS", "FIRST TOKEN", "p95", "NEXT TOKENS", "p95", "WHOLE ANSWER", "p95"),

@@ -13,7 +13,7 @@ import click
 
 from mrpack.cli.values import FILE
 from mrpack.errors import NotFound, UsageError, from_os_error
-from mrpack_runtime.endpoint import DEFAULT_PORT, Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.wire.endpoint import DEFAULT_PORT, Endpoint, TcpEndpoint, UnixEndpoint
 
 _OPTIONS: Final = (
     click.option(
@@ -80,7 +80,7 @@ def client_options(function: Callable[..., None]) -> Callable[..., None]:
     def run(
         *args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], ca_file: Path | None, **rest: Any
     ) -> None:
-        from mrpack_runtime.client import GatewayClient, Tls  # noqa: PLC0415  # --help speaks no HTTP
+        from mrpack_runtime.wire.client import GatewayClient, Tls  # noqa: PLC0415  # --help speaks no HTTP
 
         if ca_file is not None and not ca_file.is_file():
             raise NotFound(f"there is no file {ca_file}")

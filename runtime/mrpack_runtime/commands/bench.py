@@ -17,16 +17,16 @@ from mrpack.cli.messages import can_redraw
 from mrpack.cli.table import printable, render_table
 from mrpack.cli.values import FILE, local_models
 from mrpack.errors import EngineFailed, UsageError, from_os_error
+from mrpack_runtime.bench.chart import svg
 from mrpack_runtime.bench.figures import Figures, Sample
 from mrpack_runtime.bench.report import HEADER, duration, panels, rows
-from mrpack_runtime.chart import svg
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.tuning import tuning_options
 
 if TYPE_CHECKING:
     from mrpack_runtime.bench.load import Load
-    from mrpack_runtime.client import GatewayClient
-    from mrpack_runtime.settings import CommandSettings
+    from mrpack_runtime.settings.merged import CommandSettings
+    from mrpack_runtime.wire.client import GatewayClient
 
 _CONCURRENCY_LIMIT: Final = 1024
 
@@ -134,7 +134,7 @@ def bench(
 
 def _the_model(invocation: Invocation, client: GatewayClient) -> str:
     """When none is named. Raises UsageError when that could be several, or none."""
-    from mrpack_runtime.client import NotRunning  # noqa: PLC0415  # --help speaks no HTTP
+    from mrpack_runtime.wire.client import NotRunning  # noqa: PLC0415  # --help speaks no HTTP
 
     try:
         names = {str(entry["model_name"]) for entry in client.ps() if entry.get("mode") == "completion"}
@@ -193,7 +193,7 @@ def _counting(invocation: Invocation, what: str, total: int) -> Iterator[Callabl
 
 def _facts(client: GatewayClient, load: Load, warm: Sample) -> dict[str, Any]:
     """What was measured, and where: a figure without them says nothing."""
-    from mrpack_runtime.machine import usable_cpus  # noqa: PLC0415  # --help looks at no machine
+    from mrpack_runtime.machine.hardware import usable_cpus  # noqa: PLC0415  # --help looks at no machine
 
     digest = client.model(load.model).get("mrpack", {}).get("digest")
     entry = next(

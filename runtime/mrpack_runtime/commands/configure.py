@@ -15,7 +15,7 @@ from mrpack.model.amounts import counted
 from mrpack.model.overrides import Origin, Overrides, parse_setting
 
 if TYPE_CHECKING:
-    from mrpack_runtime.settings_file import FileSettings
+    from mrpack_runtime.settings.file import FileSettings
 
 _SET: Final = "set"
 
@@ -102,8 +102,8 @@ def show(invocation: Invocation, *, model: str, effective: bool) -> None:
         if not kept:
             invocation.say(f"nothing is set for {name}")
         return
-    from mrpack_runtime.settings import CommandSettings, effective_settings  # noqa: PLC0415
-    from mrpack_runtime.store_library import StoreLibrary  # noqa: PLC0415
+    from mrpack_runtime.models.store_library import StoreLibrary  # noqa: PLC0415
+    from mrpack_runtime.settings.merged import CommandSettings, effective_settings  # noqa: PLC0415
 
     bundle = StoreLibrary(invocation.workspace).find(name)
     found = effective_settings(bundle, CommandSettings(), kept).settings
@@ -197,7 +197,7 @@ _PLACES: Final[Mapping[Origin, str]] = {
 
 
 def _store(invocation: Invocation) -> FileSettings:
-    from mrpack_runtime.settings_file import FileSettings  # noqa: PLC0415  # --help needs no file
+    from mrpack_runtime.settings.file import FileSettings  # noqa: PLC0415  # --help needs no file
 
     settings = invocation.settings
     return FileSettings(settings.config_home, settings.references)

@@ -13,8 +13,8 @@ from typing import Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation
-from mrpack_runtime.client import GatewayClient
 from mrpack_runtime.commands.attachments import Attachment, compose
+from mrpack_runtime.wire.client import GatewayClient
 
 # Controls, what changes the direction of what stands there already, and what no font can be asked to show.
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Co", "Cs"})

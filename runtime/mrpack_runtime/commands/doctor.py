@@ -12,12 +12,12 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable
 from mrpack.errors import NotFound, Unsupported
 from mrpack_runtime.commands.address import client_options
-from mrpack_runtime.endpoint import TcpEndpoint
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
     from mrpack_runtime.diagnosis.checkup import EngineFindings, Findings
     from mrpack_runtime.diagnosis.faults import Fault
+    from mrpack_runtime.wire.client import GatewayClient
 
 _GOOD: Final = "ok   "
 _WARNING: Final = "note "

@@ -198,7 +198,7 @@ def _recipe(backend: str) -> Recipe:
 
 
 def _runner(invocation: Invocation) -> Runner:
-    from mrpack_runtime.host import probe_host  # noqa: PLC0415
+    from mrpack_runtime.machine.host import probe_host  # noqa: PLC0415
     from mrpack_runtime.runners.host import engine_folders  # noqa: PLC0415
     from mrpack_runtime.runners.install import Runner  # noqa: PLC0415
 

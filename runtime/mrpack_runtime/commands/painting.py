@@ -22,7 +22,7 @@ from mrpack.model.amounts import counted
 from mrpack_runtime.commands.inline import find_encoder
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.wire.client import GatewayClient
 
 _PIPE: Final = "-"
 _FORMATS: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}

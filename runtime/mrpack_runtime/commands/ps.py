@@ -11,10 +11,10 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.watching import Look, show, watch_option
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.wire.client import GatewayClient
 
 _NONE: Final = "no models are loaded"
 

@@ -11,10 +11,10 @@ from typing import Any
 from mrpack.cli.invocation import Invocation
 from mrpack.errors import NotFound, UsageError
 from mrpack.readable import open_file
-from mrpack_runtime import sight
-from mrpack_runtime.client import GatewayClient, NotRunning, Stranger
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.settings import CommandSettings
+from mrpack_runtime.models import sight
+from mrpack_runtime.settings.merged import CommandSettings
+from mrpack_runtime.wire.client import GatewayClient, NotRunning, Stranger
 
 
 def find_or_pull(invocation: Invocation, model: str, *, pull: bool) -> None:

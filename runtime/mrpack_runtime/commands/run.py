@@ -20,8 +20,8 @@ from mrpack_runtime.commands.painting import Painting, Place, paint, painting_op
 from mrpack_runtime.commands.tuning import tuning_options
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
-    from mrpack_runtime.settings import CommandSettings
+    from mrpack_runtime.settings.merged import CommandSettings
+    from mrpack_runtime.wire.client import GatewayClient
 
 _STDIN_LIMIT: Final = 16 * 1024 * 1024
 

@@ -15,15 +15,15 @@ from mrpack.cli.values import FILE, Size, local_models
 from mrpack.errors import UsageError
 from mrpack_runtime.commands.address import address_options, read_api_keys
 from mrpack_runtime.commands.tuning import tuning_options
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 if TYPE_CHECKING:
     import logging
     from ssl import SSLContext
 
     from mrpack_runtime.engine import Launch
-    from mrpack_runtime.host import HostNow
-    from mrpack_runtime.settings import CommandSettings
+    from mrpack_runtime.machine.host import HostNow
+    from mrpack_runtime.settings.merged import CommandSettings
     from mrpack_runtime.want import Want
 
 
@@ -178,9 +178,9 @@ def _serve(
     tls: SSLContext | None,
 ) -> int:
     from mrpack_runtime.assembly import build_gateway  # noqa: PLC0415
-    from mrpack_runtime.client import GatewayClient, Tls  # noqa: PLC0415
     from mrpack_runtime.gateway.app import run_loop, serve  # noqa: PLC0415
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
+    from mrpack_runtime.wire.client import GatewayClient, Tls  # noqa: PLC0415
 
     def on_listening(bound: Endpoint) -> None:
         url = GatewayClient(bound, tls=Tls() if tls else None).url

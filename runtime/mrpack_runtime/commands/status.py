@@ -17,7 +17,7 @@ from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.watching import Look, show, watch_option
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.wire.client import GatewayClient
 
 
 @command("status")
@@ -45,7 +45,7 @@ def status(invocation: Invocation, *, watch: float | None, client: GatewayClient
 
 
 def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Look:
-    from mrpack_runtime.client import NotRunning, Stranger  # noqa: PLC0415  # --help speaks no HTTP
+    from mrpack_runtime.wire.client import NotRunning, Stranger  # noqa: PLC0415  # --help speaks no HTTP
 
     try:
         version: str | None = client.version()

@@ -66,7 +66,7 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from mrpack.model.overrides import Overrides, parse_setting  # noqa: PLC0415  # --help runs no model
         from mrpack_runtime.confinement import Sandbox  # noqa: PLC0415
-        from mrpack_runtime.settings import CommandSettings  # noqa: PLC0415
+        from mrpack_runtime.settings.merged import CommandSettings  # noqa: PLC0415
 
         overrides = Overrides()
         for text in settings:

@@ -13,7 +13,7 @@ from mrpack.model.amounts import counted
 from mrpack_runtime.commands.address import client_options
 
 if TYPE_CHECKING:
-    from mrpack_runtime.client import GatewayClient
+    from mrpack_runtime.wire.client import GatewayClient
 
 
 @command("unload")

@@ -14,8 +14,8 @@ from typing import Any, Final
 from mrpack.errors import Unsupported
 from mrpack_runtime.confinement.kernel import PROGRAM, Kernel
 from mrpack_runtime.confinement.places import READABLE, SYSTEM, devices, is_script, program_places
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import Launch, ModelBundle, Network
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 # Our own programs for engines lie there, and nothing else.
 _OURS: Final = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from mrpack_runtime.diagnosis.faults import Case, Fault, find_faults
 from mrpack_runtime.diagnosis.home import HomeFacts, find_home_faults
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
 from mrpack_runtime.engine import Engine, Installation, caveat
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import best_verdict, refusal, verdicts
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.platforms import best_verdict, refusal, verdicts
 from mrpack_runtime.recipe import Recipe
 
 # They import gigabytes: more at once only wait for the same disk.

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from mrpack_runtime.diagnosis.probe import ProbeResult
-from mrpack_runtime.host import HostFacts, PythonEnvironment
-from mrpack_runtime.platforms import NEEDS, Verdict, verdicts, version_tuple
+from mrpack_runtime.machine.host import HostFacts, PythonEnvironment
+from mrpack_runtime.machine.platforms import NEEDS, Verdict, verdicts, version_tuple
 from mrpack_runtime.recipe import Recipe
 
 # Local versions of torch for processors alone.

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.model.amounts import human_size
-from mrpack_runtime.accelerators import read
 from mrpack_runtime.diagnosis.faults import Fault
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.machine import available_memory
-from mrpack_runtime.run_folders import run_base
+from mrpack_runtime.machine.accelerators import read
+from mrpack_runtime.machine.hardware import available_memory
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.processes.run_folders import run_base
 
 _GIB: Final = 2**30
 # Under this, a pull or an engine's cache is likely to fail.

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mrpack_runtime.environment import engine_environment
-from mrpack_runtime.host import HostFacts, PythonEnvironment
+from mrpack_runtime.machine.host import HostFacts, PythonEnvironment
+from mrpack_runtime.processes.environment import engine_environment
+from mrpack_runtime.processes.run_folders import run_folder
 from mrpack_runtime.recipe import Probe, Recipe
-from mrpack_runtime.run_folders import run_folder
 
 _CHILD: Final = Path(__file__).with_name("run_probe.py")
 # vLLM takes ten seconds from a warm disk, and a minute from a cold one on a busy machine.

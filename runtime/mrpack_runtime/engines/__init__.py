@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from mrpack_runtime.engine import Engine, caveat
-from mrpack_runtime.platforms import preference
+from mrpack_runtime.machine.platforms import preference
 
 
 @cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.endpoint import TcpEndpoint
 from mrpack_runtime.engine import LaunchRequest, Operation
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.package_server import PackageServer
+from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 
 class Mlx(PackageServer):

@@ -18,11 +18,11 @@ from ssl import SSLContext
 from typing import Final, TypeVar
 
 from mrpack.errors import HostRefused, from_os_error
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from mrpack_runtime.gateway.call import Gateway
 from mrpack_runtime.gateway.connections import GatewayServer
 from mrpack_runtime.gateway.dispatch import Dispatcher
 from mrpack_runtime.gateway.guard import check_policy
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 1024

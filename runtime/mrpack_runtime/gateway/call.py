@@ -21,13 +21,13 @@ from mrpack_runtime.gateway.guard import Policy, Scope
 from mrpack_runtime.gateway.inspector import Inspector
 from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.gateway.metrics import Metrics
-from mrpack_runtime.host import HostNow
-from mrpack_runtime.library import Library, LibraryEntry
+from mrpack_runtime.machine.host import HostNow
+from mrpack_runtime.models.library import Library, LibraryEntry
+from mrpack_runtime.models.shelf import ModelShelf
 from mrpack_runtime.pool import Pool
 from mrpack_runtime.protocols.responses.history import History
 from mrpack_runtime.resolver import Resolver
-from mrpack_runtime.settings_store import MemorySettings, SettingsStore
-from mrpack_runtime.shelf import ModelShelf
+from mrpack_runtime.settings.store import MemorySettings, SettingsStore
 
 JSON_TYPE: Final = "application/json"
 

@@ -12,7 +12,7 @@ from mrpack_runtime.gateway.proxy import is_preload, lease, resolve
 from mrpack_runtime.gateway.removal import ModelRuns
 from mrpack_runtime.protocols.dmr import configured_json, parse_settings
 from mrpack_runtime.protocols.fields import as_switch
-from mrpack_runtime.settings import settings_group
+from mrpack_runtime.settings.merged import settings_group
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

@@ -13,13 +13,13 @@ from ssl import SSLContext
 from typing import Final, cast
 
 from mrpack.errors import MrpackError
-from mrpack_runtime.framing import HEAD_LIMIT, Malformed
 from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
 from mrpack_runtime.gateway.exchange import Reply, Request, Response, not_http
 from mrpack_runtime.gateway.heads import answer_head, parse_request_head, path_of, split_head
 from mrpack_runtime.gateway.peers import peer_address, untaken_size
 from mrpack_runtime.gateway.tls import TlsTransport
 from mrpack_runtime.scheduling import Overloaded
+from mrpack_runtime.wire.framing import HEAD_LIMIT, Malformed
 
 _LOG: Final = logging.getLogger(__name__)
 _ADDRESS_SHARE: Final = 8

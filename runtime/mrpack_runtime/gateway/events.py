@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd
 from mrpack_runtime.protocols import Answering, Framing
 from mrpack_runtime.quirks import Exchange
+from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd
 
 # A line that is longer, such as an image in base64, is passed on in pieces.
 _LINE_LIMIT: Final = 1024 * 1024

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from mrpack_runtime.framing import ChunkReader, Malformed
 from mrpack_runtime.gateway.heads import RequestHead, answer_head
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.wire.framing import ChunkReader, Malformed
 
 # Of a body that nobody reads yet: then its client has to wait.
 _HIGH_WATER: Final = 256 * 1024

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple, TypeVar, overload
 from urllib.parse import parse_qsl, unquote
 
-from mrpack_runtime.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, framing_of, parse_fields
+from mrpack_runtime.wire.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, framing_of, parse_fields
 
 FIELDS_LIMIT: Final = 100
 LINE_LIMIT: Final = 16 * 1024

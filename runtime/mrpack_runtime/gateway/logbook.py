@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from mrpack_runtime.engine_logs import LogName, Tail
+from mrpack_runtime.processes.engine_logs import LogName, Tail
 
 _KEPT_LINES: Final = 2000
 _FOLLOW_PAUSE_S: Final = 0.2

@@ -19,7 +19,7 @@ from mrpack_runtime.refusal import RequestRefused
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
     from mrpack_runtime.gateway.exchange import Reply
-    from mrpack_runtime.shelf import ModelShelf
+    from mrpack_runtime.models.shelf import ModelShelf
 
 _PIECE_BYTES: Final = 1024 * 1024
 

@@ -11,7 +11,7 @@ from mrpack.digest import Digest
 from mrpack.errors import NotFound, UsageError
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.gateway.errors import ModelNotFound
-from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols.abilities import describe_abilities
 from mrpack_runtime.refusal import RequestRefused
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mrpack.errors import EngineFailed
 from mrpack_runtime.gateway.metrics import Family, Sample, parse, render
 from mrpack_runtime.scheduling import Phase
-from mrpack_runtime.upstream import Upstream
+from mrpack_runtime.wire.upstream import Upstream
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

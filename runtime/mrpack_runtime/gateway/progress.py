@@ -12,7 +12,7 @@ from mrpack.content.progress import Advanced, Event, Finished, Planned
 from mrpack.errors import MrpackError, Unsupported
 from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.gateway.errors import error_json
-from mrpack_runtime.shelf import ModelShelf
+from mrpack_runtime.models.shelf import ModelShelf
 
 if TYPE_CHECKING:
     from mrpack.content.progress import Report

@@ -18,15 +18,15 @@ from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents,
 from mrpack_runtime.gateway.exchange import Reply, Response
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
-from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.pool import Lease
 from mrpack_runtime.protocols import CHAT, Answering, Asked, Served
 from mrpack_runtime.protocols.ignored import find_ignored
 from mrpack_runtime.protocols.keeping import take_keep_alive
 from mrpack_runtime.protocols.openai import check_fields, choose_tools
 from mrpack_runtime.refusal import RequestRefused
-from mrpack_runtime.upstream import Connection
 from mrpack_runtime.want import Want
+from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd, ResponseHead
+from mrpack_runtime.wire.upstream import Connection
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

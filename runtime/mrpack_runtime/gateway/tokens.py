@@ -10,7 +10,6 @@ from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.bodies import encode, get_model, screen
 from mrpack_runtime.gateway.proxy import lease, openai_error
 from mrpack_runtime.gateway.transcripts import Heard, Transcript
-from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.anthropic.request import parse_prompt
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
@@ -28,6 +27,7 @@ from mrpack_runtime.protocols.tokens import (
     token_answer,
 )
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

@@ -15,7 +15,7 @@ from mrpack_runtime.gateway.logbook import JSON_LINES
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
-    from mrpack_runtime.http1 import ResponseHead
+    from mrpack_runtime.wire.http1 import ResponseHead
 
 _LOG: Final = logging.getLogger(JSON_LINES)
 REQUEST_ID: Final = "X-Request-Id"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from mrpack.errors import InvalidArtifact, Unsupported
 from mrpack.model.overrides import BY_KEY, Overrides, check_settings, from_hf_overrides
 from mrpack.oci.descriptor import Descriptor
-from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_object, as_text, as_texts
 from mrpack_runtime.refusal import RequestRefused

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mrpack_runtime.http1 import BrokenAnswer
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_list, as_object, as_text, as_whole
 from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.wire.http1 import BrokenAnswer
 
 
 @dataclass(frozen=True, slots=True)

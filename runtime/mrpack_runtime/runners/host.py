@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
-from mrpack_runtime.host import HostFacts, probe_host, with_engine_environments
+from mrpack_runtime.machine.host import HostFacts, probe_host, with_engine_environments
 from mrpack_runtime.runners.folders import EngineFolders
 
 

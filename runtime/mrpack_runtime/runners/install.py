@@ -14,7 +14,7 @@ from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
 from mrpack.model.amounts import human_size
 from mrpack_runtime.diagnosis.faults import Case, find_faults
 from mrpack_runtime.diagnosis.probe import ProbeResult, find_package, probe
-from mrpack_runtime.host import HostFacts, PythonEnvironment
+from mrpack_runtime.machine.host import HostFacts, PythonEnvironment
 from mrpack_runtime.recipe import Install, InstallRequirementsOf, Remove, Step
 from mrpack_runtime.runners.folders import EngineFolders, Record
 from mrpack_runtime.runners.installers import installer_environment, requirements_text

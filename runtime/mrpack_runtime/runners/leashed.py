@@ -12,7 +12,7 @@ from typing import Final
 
 from mrpack.errors import from_os_error
 
-_LEASH: Final = Path(__file__).parents[1] / "leash.py"
+_LEASH: Final = Path(__file__).parents[1] / "processes" / "leash.py"
 # Of one log; a build writes about a megabyte.
 _LOG_LIMIT: Final = 64 * 1024 * 1024
 _PAUSE_S: Final = 0.1

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from mrpack.errors import Unsupported, UsageError
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.platforms import verdicts, version_tuple
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.platforms import verdicts, version_tuple
 from mrpack_runtime.recipe import Install, InstallRequirementsOf, Recipe, Remove, Step, Variant
 from mrpack_runtime.runners.installers import Installer
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
-from mrpack_runtime.platforms import preference
+from mrpack_runtime.machine.platforms import preference
 from mrpack_runtime.recipe import Recipe
 
 

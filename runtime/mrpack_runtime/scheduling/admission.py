@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mrpack.errors import EngineFailed, HostRefused, MrpackError
-from mrpack_runtime.memory import MemoryLimit
+from mrpack_runtime.machine.memory import MemoryLimit
 from mrpack_runtime.scheduling.keys import Demand, EngineKey
 
 # What a client is asked to wait when we cannot tell: an engine may be free, or loaded, by then.

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from mrpack.digest import Digest
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 
 _NO_MEMORY: Final = Memory()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.scheduling.keys import Demand, EngineKey
 
 

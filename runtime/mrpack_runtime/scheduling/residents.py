@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.memory import Memory
 from mrpack_runtime.scheduling.keys import EngineKey
 
 _NO_MEMORY: Final = Memory()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrpack.model.amounts import counted
-from mrpack_runtime.memory import Memory, takes
+from mrpack_runtime.machine.memory import Memory, takes
 from mrpack_runtime.scheduling.admission import Overloaded, PoolLimits
 from mrpack_runtime.scheduling.line import Line
 from mrpack_runtime.scheduling.residents import Phase, Resident

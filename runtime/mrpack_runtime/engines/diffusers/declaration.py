@@ -22,9 +22,9 @@ from mrpack_runtime.engine import (
 from mrpack_runtime.engines.diffusers.memory import memory
 from mrpack_runtime.engines.diffusers.pipeline_folder import pipeline_folder
 from mrpack_runtime.engines.diffusers.symptoms import SYMPTOMS
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
-from mrpack_runtime.own_settings import checked
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
+from mrpack_runtime.settings.own import checked
 
 _PACKAGE: Final = "diffusers"
 _NEEDED: Final = ("torch", "transformers", "pillow")

@@ -15,8 +15,8 @@ from mrpack_runtime.engines.llamacpp.native import Native, Wheel
 from mrpack_runtime.engines.llamacpp.plan import plan
 from mrpack_runtime.engines.llamacpp.requests import explained, tool_refusal
 from mrpack_runtime.engines.llamacpp.xllamacpp import Xllamacpp
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
 
 # Best first: what the user put there on purpose, then llama.cpp's own server, then the one in Python.
 _LAUNCHERS: Final[tuple[Launcher, ...]] = (Native(), Wheel(), Xllamacpp(), LlamaCppServer())

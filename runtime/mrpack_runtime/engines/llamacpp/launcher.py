@@ -8,7 +8,7 @@ from mrpack.errors import Unsupported
 from mrpack_runtime.engine import Installation, Launch, LaunchRequest
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, Option
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 ENGINE_NAME = "llama.cpp"
 

@@ -12,7 +12,7 @@ from mrpack_runtime.engine import Installation, Launch, LaunchRequest, Operation
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 _PACKAGE: Final = "llama-cpp-python"
 # Of its extra `server`: without it there is a library and no engine.

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import Installation, Launch, LaunchRequest, Operation
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 _PROGRAM: Final = "llama-server"
 # Carries the program, and runs on any Linux of its platform tag (docs/engines.md).

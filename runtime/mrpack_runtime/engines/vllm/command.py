@@ -15,7 +15,7 @@ from mrpack_runtime.engines.vllm.adapters import adapter_arguments
 from mrpack_runtime.engines.vllm.device import Device, check_devices
 from mrpack_runtime.engines.vllm.reserve import reserve
 from mrpack_runtime.engines.vllm.settings import checked, command_line, flags
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 _RUNNERS: Final[Mapping[Operation, str]] = {
     Operation.COMPLETION: "generate",

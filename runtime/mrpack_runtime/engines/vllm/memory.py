@@ -10,8 +10,8 @@ from mrpack_runtime.engines.vllm.command import model_config
 from mrpack_runtime.engines.vllm.device import Device
 from mrpack_runtime.engines.vllm.reserve import reserve, weights_size
 from mrpack_runtime.engines.vllm.settings import checked
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.memory import Memory
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.memory import Memory
 
 # Of a GPU, when nobody says anything (vLLM 0.32.0, `--gpu-memory-utilization`).
 _SHARE: Final = 0.92

@@ -14,7 +14,7 @@ from mrpack.errors import Unsupported
 from mrpack.model.amounts import human_size
 from mrpack.readable import open_file
 from mrpack_runtime.engine import EngineSettings, ModelBundle
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 # As for llama.cpp: enough for a chat with documents, and what four requests share.
 DEFAULT_CONTEXT: Final = 8192

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mrpack.errors import UsageError
-from mrpack_runtime import own_settings
+from mrpack_runtime.settings import own as own_settings
 
 GROUP: Final = "vllm"
 # Parts of `--speculative-config`, by their names there.
@@ -64,7 +64,7 @@ def command_line(own: Mapping[str, Any], *, writes: bool) -> list[str]:
 
 
 def checked(own: Mapping[str, Any]) -> dict[str, Any]:
-    """As `own_settings.checked`, with what these settings ask for in turn.
+    """As `own.checked` of all settings, with what these settings ask for in turn.
 
     Raises:
         UsageError: as that, and for a setting without another that it needs.

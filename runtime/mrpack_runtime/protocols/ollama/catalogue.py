@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mrpack.oci.descriptor import Descriptor
-from mrpack_runtime.library import LibraryEntry
+from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 
 API_VERSION: Final = "0.22.0"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from mrpack.errors import EngineFailed
-from mrpack_runtime.framing import HEAD_LIMIT, ChunkReader, Fields, Malformed, framing_of, parse_fields
+from mrpack_runtime.wire.framing import HEAD_LIMIT, ChunkReader, Fields, Malformed, framing_of, parse_fields
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _BODILESS: Final = frozenset({204, 304})

@@ -11,7 +11,7 @@ from mrpack.verbs.local import remove, tag
 from mrpack.verbs.scratch import scratch_file
 from mrpack.verbs.transfer import pull, push
 from mrpack.workspace import Workspace
-from mrpack_runtime.shelf import Dropped
+from mrpack_runtime.models.shelf import Dropped
 
 
 class StoreShelf:

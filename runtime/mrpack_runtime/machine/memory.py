@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mrpack_runtime.host import HostFacts
+    from mrpack_runtime.machine.host import HostFacts
 
 _GIB: Final = 2**30
 _MIB: Final = 2**20

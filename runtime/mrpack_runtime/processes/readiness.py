@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.errors import EngineFailed
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 # Waiting costs at most 5 % of the load time, and no more than 50 attempts a second.
 _FIRST_PAUSE_S: Final = 0.02

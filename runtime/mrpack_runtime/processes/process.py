@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
-from mrpack_runtime.endpoint import UnixEndpoint
 from mrpack_runtime.engine import Launch
-from mrpack_runtime.environment import engine_environment
-from mrpack_runtime.host import HostFacts
-from mrpack_runtime.readiness import wait_ready
+from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.processes.environment import engine_environment
+from mrpack_runtime.processes.readiness import wait_ready
 from mrpack_runtime.symptoms import diagnose
+from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 _LEASH: Final = Path(__file__).with_name("leash.py")
 # Twice this much is kept on disk for each engine.

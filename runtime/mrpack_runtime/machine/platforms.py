@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 ACCELERATORS: Final = ("cuda", "rocm", "metal", "vulkan", "opencl", "cpu")
 """Best first: what `--gpu auto` goes through."""

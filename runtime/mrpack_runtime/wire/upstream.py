@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Final, cast
 
-from mrpack_runtime.endpoint import Endpoint, UnixEndpoint
-from mrpack_runtime.http1 import BrokenAnswer, EarlyEnd, ResponseHead, ResponseReader
+from mrpack_runtime.wire.endpoint import Endpoint, UnixEndpoint
+from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd, ResponseHead, ResponseReader
 
 # The engine has to wait when this much of its answer was not fetched yet: bounds memory per slow client.
 _HIGH_WATER: Final = 256 * 1024

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from mrpack_runtime.accelerators import read
+from mrpack_runtime.machine.accelerators import read
 
 # Of /proc/cpuinfo: what engines are compiled for, in the words of the kernel for x86 and ARM.
 _FEATURES: Final = {

@@ -26,7 +26,7 @@ from mrpack.errors import (
     Unsupported,
     UsageError,
 )
-from mrpack_runtime.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from mrpack_runtime.wire.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 # It may look for engines, or wait for one to end.

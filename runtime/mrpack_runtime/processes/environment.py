@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from mrpack_runtime.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts
 
 # An engine gets its model as files: it has nothing to fetch and nobody to report to.
 _OFFLINE: Final = {

@@ -22,8 +22,8 @@ from mrpack.store.store import Store
 from mrpack.verbs.transfer import pull
 from mrpack.workspace import Workspace
 from mrpack_runtime.engine import ModelBundle
-from mrpack_runtime.library import LibraryEntry
-from mrpack_runtime.sight import sees
+from mrpack_runtime.models.library import LibraryEntry
+from mrpack_runtime.models.sight import sees
 
 # Of keys such as `llama.context_length`.
 _CONTEXT_LENGTH: Final = ".context_length"

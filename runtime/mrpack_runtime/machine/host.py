@@ -12,8 +12,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
 
-from mrpack_runtime import accelerators, machine
-from mrpack_runtime.accelerators import Gpu
+from mrpack_runtime.machine import accelerators, hardware
+from mrpack_runtime.machine.accelerators import Gpu
 
 __all__ = ["Gpu", "HostFacts", "HostNow", "PythonEnvironment", "probe_host", "with_engine_environments"]
 
@@ -70,7 +70,7 @@ class HostFacts:
     same without hyper-threads. `programs` are paths that the user configured: they win over `search_path`
     (PATH). `pythons`: those made for engines come before ours. `environment` holds only what an engine may
     see. `cpu_features`: avx2, avx512, amx, neon, …; `glibc`: None with another C library; `libraries`: of
-    those that engines need and do not bring (machine.py); `vulkan_drivers`: for hardware; `idle_cards`:
+    those that engines need and do not bring (hardware.py); `vulkan_drivers`: for hardware; `idle_cards`:
     vendors of cards without a driver.
     """
 
@@ -121,29 +121,29 @@ def probe_host(
 
     Reads files, and asks `nvidia-smi` where it is.
     """
-    cpus = machine.usable_cpus()
-    quota = machine.cgroup_cpus(_ROOT)
+    cpus = hardware.usable_cpus()
+    quota = hardware.cgroup_cpus(_ROOT)
     cpu_count = min(len(cpus), quota) if quota else len(cpus)
     system = _SYSTEMS.get(platform.system(), platform.system().lower())
     arch = _ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower())
-    memory = machine.usable_memory(_ROOT)
+    memory = hardware.usable_memory(_ROOT)
     path = environment.get("PATH", os.defpath)
     smi = shutil.which("nvidia-smi", path=path)
     return HostFacts(
         os=system,
         arch=arch,
         cpu_count=cpu_count,
-        physical_cores=min(machine.physical_cores(_ROOT, cpus), cpu_count),
+        physical_cores=min(hardware.physical_cores(_ROOT, cpus), cpu_count),
         memory=memory,
         programs=dict(programs or {}),
         search_path=_folders(path),
         pythons=(*_engine_pythons(engine_environments), _own_python()),
         environment={name: value for name, value in environment.items() if name in _ENGINE_VARIABLES},
         gpus=accelerators.find_gpus(_ROOT, system, arch, memory, Path(smi) if smi else None),
-        cpu_features=machine.cpu_features(_ROOT, system, arch),
-        numa_nodes=machine.numa_nodes(_ROOT),
-        glibc=machine.glibc_version(),
-        libraries=machine.libraries(_ROOT, _folders(environment.get("LD_LIBRARY_PATH", ""))),
+        cpu_features=hardware.cpu_features(_ROOT, system, arch),
+        numa_nodes=hardware.numa_nodes(_ROOT),
+        glibc=hardware.glibc_version(),
+        libraries=hardware.libraries(_ROOT, _folders(environment.get("LD_LIBRARY_PATH", ""))),
         vulkan_drivers=accelerators.find_vulkan_drivers(_ROOT),
         idle_cards=accelerators.find_idle_cards(_ROOT),
     )

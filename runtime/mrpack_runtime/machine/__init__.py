@@ -1,0 +1,1 @@
+"""What engines may know of this machine: accelerators, hardware, memory, and which platform runs what."""
