@@ -108,9 +108,7 @@ BODIES = st.lists(
 )
 
 
-@settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(bodies=BODIES, cuts=st.lists(st.floats(0, 1), max_size=12))
 def test_requests_are_answered_in_order_however_they_are_torn_and_joined(serving, bodies, cuts):
     content = b"".join(framed(number, body, chunk) for number, (body, chunk) in enumerate(bodies))
