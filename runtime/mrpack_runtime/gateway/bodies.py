@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import BodyTimeout, NotJson, PayloadTooLarge, UnsupportedMediaType
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.image_server.form import BadForm, is_form, parse_form
 from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.scheduling import Overloaded
@@ -19,7 +20,6 @@ from mrpack_runtime.scheduling import Overloaded
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.exchange import Request
 
-_JSON: Final = "application/json"
 # What `curl -d` says of all that it sends.
 _OF_CURL: Final = frozenset({"", "application/x-www-form-urlencoded"})
 BODY_LIMIT: Final = 32 * 1024 * 1024
@@ -134,7 +134,7 @@ async def read_json(
     """
     content_type = request.headers.get("Content-Type", "")
     if not announced and content_type in _OF_CURL and "Origin" not in request.headers:
-        content_type = _JSON
+        content_type = JSON_TYPE
     check_content_type(content_type, request.headers.get("Content-Encoding", ""))
     return parse_object(await read_body(request, deadlines, hold))
 
@@ -168,7 +168,7 @@ async def read_form(
 def check_content_type(content_type: str, encoding: str) -> None:
     """JSON alone: browsers must ask (preflight) before they send it, and do not for forms and plain text."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind != _JSON:
+    if kind != JSON_TYPE:
         raise UnsupportedMediaType("the body must have Content-Type: application/json")
     _check_encoding(encoding)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from mrpack.errors import MrpackError
 from mrpack_runtime.engine import Engine, ModelBundle, Operation
@@ -18,6 +18,7 @@ from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
 from mrpack_runtime.gateway.exchange import Reply, Request, Response
 from mrpack_runtime.gateway.guard import Policy, Scope
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.gateway.inspector import Inspector
 from mrpack_runtime.gateway.logbook import LogBook
 from mrpack_runtime.gateway.metrics import Metrics
@@ -28,8 +29,6 @@ from mrpack_runtime.pool import Pool
 from mrpack_runtime.protocols.responses.history import History
 from mrpack_runtime.resolver import Resolver
 from mrpack_runtime.settings.store import MemorySettings, SettingsStore
-
-JSON_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

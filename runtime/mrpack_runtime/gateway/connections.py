@@ -15,7 +15,7 @@ from typing import Final, cast
 from mrpack.errors import MrpackError
 from mrpack_runtime.gateway.errors import ErrorShape, error_headers, error_json, openai_shape
 from mrpack_runtime.gateway.exchange import Reply, Request, Response, not_http
-from mrpack_runtime.gateway.heads import answer_head, parse_request_head, path_of, split_head
+from mrpack_runtime.gateway.heads import JSON_TYPE, answer_head, parse_request_head, path_of, split_head
 from mrpack_runtime.gateway.peers import peer_address, untaken_size
 from mrpack_runtime.gateway.tls import TlsTransport
 from mrpack_runtime.scheduling import Overloaded
@@ -209,7 +209,7 @@ class _Connection(asyncio.Protocol):
         _LOG.debug("refused: %s", error)
         shape = self._server.error_shape(path)
         body = json.dumps(shape(error.http_status, error_json(error, with_log=False))).encode()
-        headers = {"Content-Type": "application/json", **error_headers(error)}
+        headers = {"Content-Type": JSON_TYPE, **error_headers(error)}
         framing = f"Content-Length: {len(body)}\r\n"
         head = answer_head(error.http_status, headers, framing=framing, stays=False, now=time.time())
         if self._transport is not None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 from mrpack_runtime.wire.framing import HEAD_LIMIT, SHORT_LINE, Fields, Malformed, framing_of, parse_fields
 
+JSON_TYPE: Final = "application/json"
 FIELDS_LIMIT: Final = 100
 LINE_LIMIT: Final = 16 * 1024
 _SHOWN: Final = 80

@@ -12,10 +12,10 @@ from mrpack.errors import NotFound, UsageError
 from mrpack.model.overrides import duration_s
 from mrpack_runtime.engine import Engine, ExplainsErrors, KnowsMedia, KnowsTools, Operation, RenamesSampling
 from mrpack_runtime.gateway.bodies import encode, fill_in, get_model, insists_on_call, screen
-from mrpack_runtime.gateway.call import JSON_TYPE
 from mrpack_runtime.gateway.errors import ModelNotFound, error_json
 from mrpack_runtime.gateway.events import EventFilter, PassEvents, QuirkyEvents, TranslatedEvents
 from mrpack_runtime.gateway.exchange import Reply, Response
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
 from mrpack_runtime.pool import Lease

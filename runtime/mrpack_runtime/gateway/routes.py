@@ -23,9 +23,10 @@ from mrpack_runtime.gateway import (
     tokens,
     translated,
 )
-from mrpack_runtime.gateway.call import JSON_TYPE, Call, Handler, Match, Route
+from mrpack_runtime.gateway.call import Call, Handler, Match, Route
 from mrpack_runtime.gateway.errors import ErrorShape, MethodNotAllowed, RouteNotFound, openai_shape
 from mrpack_runtime.gateway.guard import Scope
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.gateway.openapi import describe
 from mrpack_runtime.protocols.anthropic.answer import anthropic_error
 from mrpack_runtime.protocols.ollama.answer import ollama_error
