@@ -67,7 +67,7 @@ HOSTILE = {
 }
 
 CRASH = "integration/test_crash.py"
-STREAMS = "unit/test_gateway_streams.py"
+STREAMS = "unit/gateway/test_streams.py"
 # What is injured, and the tests that prove what becomes of it.
 FAULTS: dict[str, tuple[str, ...]] = {
     "f01 kill -9": (
@@ -77,24 +77,24 @@ FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "f02 a full disk": (
         f"{CRASH}::test_small_and_read_only_disks",
-        "unit/test_store.py::test_no_space_is_said_before_the_first_byte",
+        "unit/store/test_store.py::test_no_space_is_said_before_the_first_byte",
     ),
     "f03 a read-only store": (
         f"{CRASH}::test_small_and_read_only_disks",
-        "unit/test_store_hostile.py::test_an_unwritable_home_says_so",
+        "unit/store/test_hostile.py::test_an_unwritable_home_says_so",
     ),
     "f04 several processes": (
         f"{CRASH}::test_a_crowd_loses_no_name_and_no_byte",
-        "unit/test_store.py::test_two_writers_of_one_blob_fetch_it_once",
+        "unit/store/test_store.py::test_two_writers_of_one_blob_fetch_it_once",
     ),
     "f05 gc beside everything": (
         f"{CRASH}::test_gc_and_writers_may_meet_anywhere",
-        "unit/test_store.py::test_gc_waits_for_nobody_and_harms_nobody",
+        "unit/store/test_store.py::test_gc_waits_for_nobody_and_harms_nobody",
     ),
-    "f06 clocks that jump": ("unit/test_store_clocks.py::test_a_clock_that_is_years_off_changes_nothing",),
+    "f06 clocks that jump": ("unit/store/test_clocks.py::test_a_clock_that_is_years_off_changes_nothing",),
     "f07 rotten bits": (
-        "unit/test_store.py::test_verify_finds_a_flipped_bit_and_a_missing_blob",
-        "unit/test_store_clocks.py::test_every_flipped_bit_is_found_and_mended_by_a_pull",
+        "unit/store/test_store.py::test_verify_finds_a_flipped_bit_and_a_missing_blob",
+        "unit/store/test_clocks.py::test_every_flipped_bit_is_found_and_mended_by_a_pull",
     ),
     "f08 a power cut": (
         f"{CRASH}::test_no_name_outlives_its_bytes_when_power_fails",
@@ -104,7 +104,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "f10 a pull that breaks off": (
         f"{CRASH}::test_a_killed_pull_fetches_only_what_is_missing",
         "unit/registry/test_hostile.py::test_a_cut_body_is_continued_where_it_broke",
-        "unit/test_store.py::test_a_damaged_part_costs_one_more_try",
+        "unit/store/test_store.py::test_a_damaged_part_costs_one_more_try",
     ),
     "f11 a push that breaks off": (
         "unit/registry/test_chunked_uploads.py::test_a_chunk_that_fails_is_mended",
@@ -122,40 +122,40 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "unit/registry/test_framing.py::test_a_trickle_is_a_stall",
     ),
     "f15 an engine that crashes at its start": (
-        "unit/test_engine_process.py::test_a_crash_at_the_start_tells_status_and_the_engines_words",
+        "unit/processes/test_engine_process.py::test_a_crash_at_the_start_tells_status_and_the_engines_words",
         f"{STREAMS}::test_a_crash_loop_is_cut_and_tells_when_to_come_back",
     ),
     "f16 an engine that hangs": (
         f"{STREAMS}::test_an_engine_that_never_gets_ready_is_given_up",
-        "unit/test_engine_process.py::test_an_engine_that_ignores_term_is_killed_after_the_grace",
-        "unit/test_gateway_floods.py::test_a_hundred_rounds_of_start_stop_and_crash_leave_no_orphan",
+        "unit/processes/test_engine_process.py::test_an_engine_that_ignores_term_is_killed_after_the_grace",
+        "unit/gateway/test_floods.py::test_a_hundred_rounds_of_start_stop_and_crash_leave_no_orphan",
     ),
     "f17 an engine without memory": (
-        "unit/test_engine_process.py::test_an_engine_killed_for_memory_while_loading_is_named_so",
+        "unit/processes/test_engine_process.py::test_an_engine_killed_for_memory_while_loading_is_named_so",
     ),
     "f18 a client that leaves": (f"{STREAMS}::test_two_hundred_clients_that_leave_leave_nothing_behind",),
     "f19 a thousand connections": (
-        "unit/test_gateway_floods.py::test_a_thousand_streams_at_once_arrive_whole_and_unmixed",
+        "unit/gateway/test_floods.py::test_a_thousand_streams_at_once_arrive_whole_and_unmixed",
     ),
     "f20 clients that dawdle": (
-        "unit/test_gateway_floods.py::test_a_thousand_who_dawdle_are_cut_while_others_are_answered",
-        "unit/test_gateway_limits.py::test_half_open_connections_are_cut",
+        "unit/gateway/test_floods.py::test_a_thousand_who_dawdle_are_cut_while_others_are_answered",
+        "unit/gateway/test_limits.py::test_half_open_connections_are_cut",
     ),
     "f21 half a stream": (
         f"{STREAMS}::test_a_stream_that_breaks_ends_with_an_error_event",
-        "unit/test_gateway_rename.py::test_a_stream_without_its_end_is_an_error",
+        "unit/gateway/test_rename.py::test_a_stream_without_its_end_is_an_error",
     ),
     "f22 SIGTERM": (
         f"{STREAMS}::test_a_drain_lets_streams_end_and_takes_no_more",
         f"{STREAMS}::test_a_drain_that_takes_too_long_cuts_and_leaves_no_engine",
     ),
     "f23 a store of a newer version": (
-        "unit/test_store.py::test_a_store_of_a_newer_version_is_refused",
-        "unit/test_store.py::test_a_layout_of_another_version_is_refused",
+        "unit/store/test_store.py::test_a_store_of_a_newer_version_is_refused",
+        "unit/store/test_store.py::test_a_layout_of_another_version_is_refused",
     ),
     "f24 file systems that lack something": (
-        "unit/test_store_hostile.py::test_across_disks_a_bundle_is_a_copy_and_is_built_once",
-        "unit/test_store_hostile.py::test_across_disks_a_file_is_copied_and_sealed",
+        "unit/store/test_hostile.py::test_across_disks_a_bundle_is_a_copy_and_is_built_once",
+        "unit/store/test_hostile.py::test_across_disks_a_file_is_copied_and_sealed",
     ),
 }
 

@@ -15,7 +15,7 @@ from mrpack.model.overrides import BY_KEY, SETTINGS, json_schema, parse_override
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.engines.llamacpp.settings import OPTIONS
 from scripts.generate_overrides import PAGE, SCHEMA, page_text, schema_text
-from tests.unit.overrides_values import documents, values
+from tests.unit.model.overrides_values import documents, values
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 # JSON Schema's `$` is the very end; that of Python's expressions lets a line feed follow.

@@ -19,7 +19,7 @@ from mrpack.model.overrides import (
     parse_overrides,
     parse_setting,
 )
-from tests.unit.overrides_values import documents
+from tests.unit.model.overrides_values import documents
 
 EXAMPLE: dict[str, Any] = {
     "mode": "completion",

@@ -29,7 +29,7 @@ from tests.fakes.gateway import (
     request_bytes,
     until,
 )
-from tests.unit.test_pool import stage
+from tests.unit.scheduling.test_pool import stage
 
 COUNT = 1000
 ROUNDS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrpack_runtime.scheduling import CrashLoop, Demand, Evict, Overloaded, Start, Use, Wait
-from tests.unit.schedule_driver import BROKEN, A, B, C, D, Driver, variant
+from tests.unit.scheduling.schedule_driver import BROKEN, A, B, C, D, Driver, variant
 
 
 def test_one_load_serves_all_who_wait():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrpack.model.overrides import Effective, Origin, Overrides, Sourced, merge, parse_overrides
-from tests.unit.overrides_values import overrides
+from tests.unit.model.overrides_values import overrides
 
 ORIGINS = st.sampled_from(Origin)
 LAYERS = st.lists(st.tuples(ORIGINS, overrides()), max_size=6)

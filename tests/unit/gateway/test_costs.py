@@ -11,7 +11,7 @@ import pytest
 
 from mrpack_runtime.gateway.bodies import VALUES_LIMIT
 from tests.fakes.gateway import CHAT, Running, chat_body, gateway, read_head, request_bytes
-from tests.unit.test_gateway_hostile import BODY, CHUNKED, END, SIZE, chat, chunk
+from tests.unit.gateway.test_hostile import BODY, CHUNKED, END, SIZE, chat, chunk
 from tests.waiting import DEADLINE_S
 
 ENDLESS = {

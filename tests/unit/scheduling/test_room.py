@@ -6,7 +6,7 @@ import pytest
 
 from mrpack_runtime.machine.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import Evict, Overloaded, Phase, Start, TooLarge, Wait
-from tests.unit.schedule_driver import A, B, C, D, Driver
+from tests.unit.scheduling.schedule_driver import A, B, C, D, Driver
 
 GIB = 2**30
 

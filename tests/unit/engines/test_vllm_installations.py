@@ -69,7 +69,7 @@ def test_quantizations_go_by_device(tmp_path, label, on_cpu, on_gpu):
 
 
 def test_what_pip_and_install_runner_bring_is_one_version():
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     for variant in RECIPE.variants:
         assert extras[variant.package] == [f"{variant.package}=={variant.version}; sys_platform == 'linux'"]

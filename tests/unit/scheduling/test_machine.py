@@ -28,7 +28,7 @@ from mrpack_runtime.scheduling import (
     Use,
 )
 from tests.effort import EFFORT
-from tests.unit.schedule_driver import BROKEN, A, B, C, D, variant
+from tests.unit.scheduling.schedule_driver import BROKEN, A, B, C, D, variant
 
 # By model: its memory in the machine of 10 with a GPU of 6.
 NEEDS = {A: Memory(2), B: Memory(1, (5,)), C: Memory(6, (2,)), D: Memory(9)}

@@ -26,7 +26,7 @@ from mrpack_runtime.processes.process import free_port
 from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.demands import demand
 
-PROBER = Path(__file__).parents[1] / "fakes" / "prober.py"
+PROBER = Path(__file__).parents[2] / "fakes" / "prober.py"
 WHOLE = Kernel(landlock=7, seccomp=True, own_network=True)
 NOTHING = Kernel(lacks="the kernel has no Landlock")
 

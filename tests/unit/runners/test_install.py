@@ -18,7 +18,7 @@ from tests.fakes.toy_runner import ENGINE, toy_plan, toy_recipe, toy_runner
 from tests.fakes.wheelhouse import Wheelhouse
 from tests.waiting import DEADLINE_S, until
 
-PROGRAM = Path(__file__).parents[1] / "fakes" / "toy_runner.py"
+PROGRAM = Path(__file__).parents[2] / "fakes" / "toy_runner.py"
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_too_small_a_disk_is_found_out_before_anything_is_made(runner):
 
 def test_a_killed_install_leaves_no_process_and_is_cleared_by_the_next(runner, tmp_path):
     home, mark = tmp_path / "home", tmp_path / "mark"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     other = subprocess.Popen(
         [sys.executable, PROGRAM, home, mark], env={**os.environ, "PYTHONPATH": str(root)}
     )
@@ -124,7 +124,7 @@ def test_a_killed_install_leaves_no_process_and_is_cleared_by_the_next(runner, t
 
 def test_an_interrupted_install_leaves_nothing(runner, tmp_path):
     home, mark = tmp_path / "home", tmp_path / "mark"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     other = subprocess.Popen(
         [sys.executable, PROGRAM, home, mark],
         env={**os.environ, "PYTHONPATH": str(root)},

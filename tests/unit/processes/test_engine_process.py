@@ -107,7 +107,7 @@ def test_many_callers_share_one_start(run_folder):
             await asyncio.gather(*others)
             assert process.state is EngineState.READY
             assert process.launch.argv.count(str(PROGRAM)) == 1
-            assert process.log_tail().count("listening") == 1
+            await until(lambda: process.log_tail().count("listening") == 1)
 
     asyncio.run(scenario())
 
@@ -315,9 +315,10 @@ def test_a_chatty_engine_does_not_block_and_its_tail_is_kept(run_folder):
     async def scenario():
         async with running(run_folder, mode="chatty") as process:
             await process.ensure_ready()
+            # It answers before the leash has written what it said.
+            await until(lambda: process.log_tail(lines=1) == "fake: listening")
             tail = process.log_tail(lines=3).splitlines()
             assert len(tail) == 3
-            assert tail[-1] == "fake: listening"
             assert tail[-2].startswith("fake: line 9999 ")
 
     asyncio.run(scenario())
@@ -352,7 +353,7 @@ def test_a_socket_path_that_is_too_long_is_refused_before_the_start(tmp_path):
 PARENT = """
 import asyncio, json, sys
 from pathlib import Path
-from tests.unit.test_engine_process import ask, running
+from tests.unit.processes.test_engine_process import ask, running
 
 async def main():
     async with running(Path(sys.argv[1]), mode=sys.argv[2]) as process:
@@ -372,7 +373,7 @@ def test_no_engine_outlives_its_gateway_or_its_leash(run_folder, mode, victim):
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, run_folder, mode],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     with parent:
         try:
