@@ -13,8 +13,9 @@ _OURS = range(20_000, 30_000)
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """Who connects is refused: it belongs to a socket that does not listen."""
+    """Who connects is refused: it belongs to a socket that does not listen. On Linux, who is told it may."""
     with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Protocol, runtime_checkable
 
 from mrpack.content.ports import Fetcher
 from mrpack.digest import ByteSource, read_verified
 from mrpack.oci.descriptor import Descriptor
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """Most sources can; none has to."""
+
+    def tags(self) -> list[str]:
+        """All references, sorted."""
+        ...
 
 
 def read(source: Fetcher, descriptor: Descriptor) -> bytes:

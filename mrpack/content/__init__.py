@@ -1,0 +1,1 @@
+"""How content moves: the port of sources and targets, and the one copy between them."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
-from mrpack.content.documents import read_document
+from mrpack.content.documents import NESTING_LIMIT, read_document
 from mrpack.content.ports import Fetcher, Mirrored
 from mrpack.digest import read_verified
-from mrpack.errors import InvalidArtifact, MrpackError
+from mrpack.errors import HostRefused, InvalidArtifact, MrpackError
 from mrpack.model.indexes import choose_manifest
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import CONFIG_LIMIT
@@ -17,7 +18,7 @@ from mrpack.oci.manifest import Index
 if TYPE_CHECKING:
     from mrpack.model.artifact import ModelArtifact
 
-_DEPTH_LIMIT: Final = 4
+_T = TypeVar("_T")
 
 
 def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelArtifact:
@@ -29,7 +30,7 @@ def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelAr
     """
     from mrpack.model.dialects import read_artifact  # noqa: PLC0415  # 15 ms, and most lists read none
 
-    for _ in range(_DEPTH_LIMIT):
+    for _ in range(NESTING_LIMIT + 1):
         _, document = read_document(source, manifest)
         if not isinstance(document, Index):
             config = read_small(source, document.config, CONFIG_LIMIT)
@@ -40,10 +41,21 @@ def read_model(source: Fetcher, manifest: Descriptor, name: str = "") -> ModelAr
 
 def read_small(source: Fetcher, blob: Descriptor, limit: int) -> bytes:
     """A verified blob of at most `limit` bytes."""
-    try:
+
+    def read() -> bytes:
         with contextlib.closing(source.fetch(blob)) as stream:
             return read_verified(stream, blob.digest, blob.size, limit=limit)
-    except MrpackError as failure:
-        if isinstance(source, Mirrored) and source.pass_over(blob, failure):
-            return read_small(source, blob, limit)
-        raise
+
+    return from_whoever_is_right(source, blob, read)
+
+
+def from_whoever_is_right(source: Fetcher, blob: Descriptor, read: Callable[[], _T]) -> _T:
+    """What `read` makes of a blob of `source`; once more when a mirror of it gave what ended in an error."""
+    while True:
+        try:
+            return read()
+        except HostRefused:
+            raise  # nobody's fault elsewhere
+        except MrpackError as failure:
+            if not isinstance(source, Mirrored) or not source.pass_over(blob, failure):
+                raise

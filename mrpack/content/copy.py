@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 from mrpack.content.crew import crew
-from mrpack.content.documents import read_document
+from mrpack.content.documents import Read, read_document, walk_documents
 from mrpack.content.ports import (
     Adopter,
     BlobPusher,
@@ -26,7 +26,7 @@ from mrpack.content.ports import (
 from mrpack.content.progress import Finished, Outcome, Planned, Report, silent
 from mrpack.content.sides import failing
 from mrpack.content.streams import PartStreams, Streams
-from mrpack.errors import IntegrityError, InvalidArtifact, TransferError
+from mrpack.errors import IntegrityError, TransferError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index
 
@@ -35,8 +35,6 @@ DEFAULT_JOBS: Final = 3
 # A smaller blob is mostly waiting: for an answer, a token, a sync. Three of them do not fill a line.
 _SMALL: Final = 16 * 1024 * 1024
 _WORKERS_LIMIT: Final = 64
-# An index may hold indexes; nobody nests deeper than two.
-_DEPTH_LIMIT: Final = 4
 
 
 def copy(
@@ -59,7 +57,13 @@ def copy(
     with failing("source", "resolve", source_ref):
         root = source.resolve(source_ref)
     with _keeping(target, target_ref or source_ref):
-        _copy_document(source, root, target, target_ref, jobs, report, depth=0)
+        for descriptor, raw, document in walk_documents(root, lambda wanted: _read(source, wanted)):
+            ref = target_ref if descriptor == root else None
+            name = ref or str(descriptor.digest)
+            if not isinstance(document, Index):
+                _copy_layers(source, document.blobs, target, name, jobs, report)
+            with failing("destination", "push manifest", name):
+                target.push_manifest(descriptor, raw, ref)
     return root
 
 
@@ -73,30 +77,19 @@ def _keeping(target: Target, name: str) -> Iterator[None]:
         yield
 
 
-def _copy_document(
-    source: Source,
-    descriptor: Descriptor,
-    target: Target,
-    ref: str | None,
-    jobs: int,
-    report: Report,
-    depth: int,
-) -> None:
-    if depth > _DEPTH_LIMIT:
-        raise InvalidArtifact("indexes nested too deeply", where=str(descriptor.digest))
+def _read(source: Source, descriptor: Descriptor) -> Read:
     with failing("source", "fetch manifest", str(descriptor.digest)):
-        raw, document = read_document(source, descriptor)
-    if isinstance(document, Index):
-        for child in document.manifests:
-            _copy_document(source, child, target, None, jobs, report, depth + 1)
-    else:
-        if isinstance(target, Reserver):
-            with failing("destination", "make room for", ref or str(descriptor.digest)):
-                target.reserve(document.blobs)
-        report(Planned(document.blobs))
-        copy_blobs(source, document.blobs, target, jobs, report)
-    with failing("destination", "push manifest", ref or str(descriptor.digest)):
-        target.push_manifest(descriptor, raw, ref)
+        return read_document(source, descriptor)
+
+
+def _copy_layers(
+    source: Source, blobs: tuple[Descriptor, ...], target: Target, name: str, jobs: int, report: Report
+) -> None:
+    if isinstance(target, Reserver):
+        with failing("destination", "make room for", name):
+            target.reserve(blobs)
+    report(Planned(blobs))
+    copy_blobs(source, blobs, target, jobs, report)
 
 
 def copy_blobs(

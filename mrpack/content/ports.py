@@ -231,10 +231,3 @@ class Referring(Protocol):
         `subject` itself need not be here (distribution-spec 1.1, "Listing Referrers").
         """
         ...
-
-
-@runtime_checkable
-class Lister(Protocol):
-    def tags(self) -> list[str]:
-        """All references of this target, sorted."""
-        ...

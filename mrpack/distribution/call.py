@@ -76,7 +76,6 @@ def parse_digest(text: str | None) -> Digest:
         raise RefusalError("DIGEST_INVALID", "not a sha256 or sha512 digest") from None
 
 
-def json_response(
-    value: object, *, headers: dict[str, str] | None = None, kind: str = "application/json"
-) -> Response:
-    return Response(status=200, headers={"Content-Type": kind, **(headers or {})}, body=encode(value))
+def json_response(value: object, *, headers: dict[str, str] | None = None) -> Response:
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    return Response(status=200, headers=headers, body=encode(value))

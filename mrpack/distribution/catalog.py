@@ -6,20 +6,19 @@ import threading
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-from mrpack.content.documents import read_document
+from mrpack.content.documents import NESTING_LIMIT, read_document
 from mrpack.digest import Digest
 from mrpack.distribution.names import Names, Naming
-from mrpack.errors import IntegrityError, InvalidArtifact, MrpackError, NotFound
+from mrpack.errors import IntegrityError, MrpackError, NotFound
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.mediatypes import INDEXES
+from mrpack.store.checkup import closure
 from mrpack.store.entries import describe_document
 from mrpack.store.layout import OciLayout
 
 _T = TypeVar("_T")
 
-# As deep as `copy` follows indexes.
-DEPTH_LIMIT: Final = 4
 # Entries of each cache, and bytes of a document that is worth one.
 _CACHE_LIMIT: Final = 20_000
 _CACHED_SIZE: Final = 32 * 1024
@@ -74,7 +73,7 @@ class Catalog:
             yield from self._walk(root, seen, depth=0)
 
     def _walk(self, manifest: Descriptor, seen: set[Digest], depth: int) -> Iterator[Descriptor]:
-        if manifest.digest in seen or depth > DEPTH_LIMIT:
+        if manifest.digest in seen or depth > NESTING_LIMIT:
             return
         seen.add(manifest.digest)
         yield manifest
@@ -133,24 +132,8 @@ class Catalog:
         Raises when a manifest cannot be read: what it names must not be taken for unused.
         """
         found: set[Digest] = set()
-        walked: set[Digest] = set()
-
-        def collect(manifest: Descriptor, depth: int) -> None:
-            if manifest.digest in walked:
-                return
-            if depth > DEPTH_LIMIT:
-                raise InvalidArtifact("indexes nested too deeply", where=str(manifest.digest))
-            walked.add(manifest.digest)
-            found.add(manifest.digest)
-            _, document = read_document(self.layout, manifest)
-            if isinstance(document, Index):
-                for child in document.manifests:
-                    collect(child, depth + 1)
-            else:
-                found.update(blob.digest for blob in document.blobs)
-
-        for entry in self.layout.index().manifests:
-            collect(entry, depth=0)
+        for entry in {entry.digest: entry for entry in self.layout.index().manifests}.values():
+            found.update(closure(self.layout, entry))
         return found
 
 

@@ -29,9 +29,11 @@ _TRAILERS_LIMIT: Final = 100
 # One call to the kernel moves at most this much; other threads run meanwhile.
 _SENDFILE_BLOCK: Final = 16 * 1024 * 1024
 _NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOVERFLOW})
-# What a client may still send after it was answered, so that it reads the answer and not a reset.
+# What a client may still send after it was answered, so that it reads the answer and not a reset: over a slow
+# line too, and with a pause.
 _LINGER_BYTES: Final = 16 * 1024 * 1024
-_LINGER_S: Final = 2.0
+_LINGER_S: Final = 30.0
+_LINGER_PAUSE_S: Final = 5.0
 
 
 class DisconnectedError(Exception):
@@ -193,7 +195,7 @@ class Connection:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
             while left > 0 and (wait_s := deadline - time.monotonic()) > 0:
-                self.sock.settimeout(wait_s)
+                self.sock.settimeout(min(wait_s, _LINGER_PAUSE_S))
                 count = len(self.sock.recv(BUFFER_SIZE))
                 if not count:
                     break

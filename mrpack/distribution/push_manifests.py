@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from mrpack.content.documents import read_document
+from mrpack.content.documents import NESTING_LIMIT, read_document
 from mrpack.digest import BytesSource, Digest
 from mrpack.distribution.call import Call, parse_digest
-from mrpack.distribution.catalog import DEPTH_LIMIT, Catalog
+from mrpack.distribution.catalog import Catalog
 from mrpack.distribution.lease import Lease
 from mrpack.distribution.message import BadRequestError, Response
 from mrpack.distribution.names import with_names, with_unnamed
@@ -71,26 +71,29 @@ class ManifestPush:
 
     def _check_closure(self, document: Manifest | Index) -> None:
         """Raises RefusalError: something that `document` leads to is missing, or not as it says."""
-        missing: list[Descriptor] = []
+        missing: dict[Digest, Descriptor] = {}
         try:
-            self._find_missing(document, missing, depth=0)
+            self._find_missing(document, missing, set(), depth=0)
         except (InvalidArtifact, IntegrityError) as error:
             raise RefusalError("MANIFEST_INVALID", error.message) from None
         if missing:
             raise RefusalError(
                 "MANIFEST_BLOB_UNKNOWN",
                 "push what the manifest names first",
-                details=[{"digest": str(blob.digest)} for blob in missing[:_DETAILS_LIMIT]],
+                details=[{"digest": str(blob.digest)} for blob in [*missing.values()][:_DETAILS_LIMIT]],
             )
 
-    def _find_missing(self, document: Manifest | Index, missing: list[Descriptor], depth: int) -> None:
-        if depth > DEPTH_LIMIT:
+    def _find_missing(
+        self, document: Manifest | Index, missing: dict[Digest, Descriptor], read: set[Digest], depth: int
+    ) -> None:
+        """`read`: documents that were looked into already, however often they are named."""
+        if depth > NESTING_LIMIT:
             raise InvalidArtifact("indexes nested too deeply")
         for blob in document.blobs if isinstance(document, Manifest) else document.manifests:
             try:
                 size = self._layout.blobs.size(blob.digest)
             except NotFound:
-                missing.append(blob)
+                missing[blob.digest] = blob
                 continue
             if size != blob.size:
                 raise RefusalError(
@@ -98,9 +101,10 @@ class ManifestPush:
                     f"{blob.digest} has {size} bytes and not {blob.size}",
                     details=[str(blob.digest)],
                 )
-            if isinstance(document, Index):
+            if isinstance(document, Index) and blob.digest not in read:
+                read.add(blob.digest)
                 _, child = read_document(self._layout, blob)
-                self._find_missing(child, missing, depth + 1)
+                self._find_missing(child, missing, read, depth + 1)
 
     def _point(self, names: Sequence[Reference], manifest: Descriptor, document: Manifest | Index) -> None:
         covered = {manifest.digest}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from mrpack.errors import InvalidArtifact
+from mrpack.oci.encoding import as_object, parsing
 from mrpack.readable import ReadableFile
 
 # Configs have some KiB; a tokenizer's config with thousands of added tokens has 1 MiB.
@@ -18,15 +18,8 @@ def parse_document(raw: bytes, where: str) -> dict[str, Any]:
     Raises:
         InvalidArtifact: not UTF-8, not JSON, not an object, or nested too deeply.
     """
-    try:
-        value = json.loads(raw.decode())
-    except RecursionError:
-        raise InvalidArtifact("nested too deeply", where=where) from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise InvalidArtifact(f"not JSON: {str(error)[:160]}", where=where) from None
-    if not isinstance(value, dict):
-        raise InvalidArtifact("not a JSON object", where=where)
-    return value
+    with parsing(where):
+        return as_object(json.loads(raw.decode()), where)
 
 
 def read_document(file: ReadableFile, *, limit: int = DOCUMENT_LIMIT) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from mrpack.errors import InvalidArtifact
@@ -40,12 +42,9 @@ def encode(value: Any) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _DuplicateKeyError(next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i])))
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"duplicate key {twice[:80]!r}")
     return result
-
-
-class _DuplicateKeyError(ValueError):
-    pass
 
 
 def _check_surrogates(value: Any) -> None:
@@ -73,6 +72,24 @@ def _bounded_int(text: str) -> int:
     return value
 
 
+@contextmanager
+def parsing(where: str) -> Iterator[None]:
+    """What is wrong with JSON inside is the document's fault. Raises InvalidArtifact."""
+    try:
+        yield
+    except RecursionError:
+        raise InvalidArtifact("nested too deeply", where=where) from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise InvalidArtifact(f"not JSON: {str(error)[:160]}", where=where) from None
+
+
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """Raises InvalidArtifact: it is something else."""
+    if not isinstance(value, dict):
+        raise InvalidArtifact("not a JSON object", where=where)
+    return value
+
+
 def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dict[str, Any]:
     """A JSON object from untrusted bytes; `where` names the document in errors, `limit` is in bytes.
 
@@ -84,7 +101,7 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
         raise InvalidArtifact(f"{len(raw)} bytes, more than the limit of {limit}", where=where)
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _VALUES_LIMIT:
         raise InvalidArtifact(f"more than {_VALUES_LIMIT} values", where=where)
-    try:
+    with parsing(where):
         value = json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
@@ -94,15 +111,7 @@ def decode_object(raw: bytes, where: str, *, limit: int = MANIFEST_LIMIT) -> dic
         )
         if b"\\ud" in raw or b"\\uD" in raw:
             _check_surrogates(value)
-    except _DuplicateKeyError as error:
-        raise InvalidArtifact(f"duplicate key {str(error)[:80]!r}", where=where) from None
-    except RecursionError:
-        raise InvalidArtifact("nested too deeply", where=where) from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise InvalidArtifact(f"not JSON: {str(error)[:160]}", where=where) from None
-    if not isinstance(value, dict):
-        raise InvalidArtifact("not a JSON object", where=where)
-    return value
+    return as_object(value, where)
 
 
 def text_field(obj: dict[str, Any], key: str, where: str) -> str:

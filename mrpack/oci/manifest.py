@@ -27,9 +27,9 @@ def _list(obj: dict[str, Any], key: str, where: str) -> list[Any]:
     return value
 
 
-def _optional_descriptor(obj: dict[str, Any], key: str, where: str) -> Descriptor | None:
-    value = obj.get(key)
-    return None if value is None else Descriptor.from_json(value, f"{where}.{key}")
+def _subject(obj: dict[str, Any], where: str) -> Descriptor | None:
+    value = obj.get("subject")
+    return None if value is None else Descriptor.from_json(value, f"{where}.subject")
 
 
 def _optional_text(obj: dict[str, Any], key: str, where: str) -> str | None:
@@ -60,17 +60,23 @@ class Manifest:
         media_type = _optional_text(obj, "mediaType", where) or OCI_MANIFEST
         if obj.get("schemaVersion") != 2 or media_type not in MANIFESTS:
             raise InvalidArtifact(f"not an OCI image manifest: {media_type[:80]}", where=where)
+        config = Descriptor.from_json(obj.get("config"), f"{where}.config")
+        layers = tuple(
+            Descriptor.from_json(item, f"{where}.layers[{number}]")
+            for number, item in enumerate(_list(obj, "layers", where))
+        )
+        if len({config.digest, *(layer.digest for layer in layers)}) != len(
+            {(config.digest, config.size), *((layer.digest, layer.size) for layer in layers)}
+        ):
+            raise InvalidArtifact("one digest with two sizes", where=where)
         return cls(
             raw=raw,
             media_type=media_type,
-            config=Descriptor.from_json(obj.get("config"), f"{where}.config"),
-            layers=tuple(
-                Descriptor.from_json(item, f"{where}.layers[{number}]")
-                for number, item in enumerate(_list(obj, "layers", where))
-            ),
+            config=config,
+            layers=layers,
             annotations=string_map(obj.get("annotations"), f"{where}.annotations"),
             artifact_type=_optional_text(obj, "artifactType", where),
-            subject=_optional_descriptor(obj, "subject", where),
+            subject=_subject(obj, where),
         )
 
     @classmethod
@@ -166,7 +172,7 @@ class Index:
             ),
             annotations=string_map(obj.get("annotations"), f"{where}.annotations"),
             artifact_type=_optional_text(obj, "artifactType", where),
-            subject=_optional_descriptor(obj, "subject", where),
+            subject=_subject(obj, where),
         )
 
     @classmethod

@@ -25,7 +25,7 @@ from mrpack.registry.endpoints import origin_of
 from mrpack.registry.framing import Wire
 from mrpack.registry.proxies import Proxy, proxy_for
 from mrpack.registry.reach import Reach, reach_of
-from mrpack.registry.retry import Transient
+from mrpack.registry.retry import NobodyThere, Transient
 from mrpack.registry.settings import RegistrySettings
 from mrpack.registry.url import Origin
 
@@ -53,6 +53,7 @@ class Dialer:
         self._unverified = {origin_of(registry, settings).host for registry in settings.skip_verify}
         self._contexts: dict[tuple[bool, bool], ssl.SSLContext] = {}
         self._lock = threading.Lock()
+        self._reached: set[tuple[str, int]] = set()
 
     def dial(self, origin: Origin, *, own: bool, nearest: Reach) -> Line:
         """`own`: it is a registry the user named, so it may see the client certificate.
@@ -60,16 +61,16 @@ class Dialer:
         Raises:
             AccessDenied: every address lies nearer than `nearest`.
             Transient, RegistryUnavailable: not reached; the second when another try is pointless.
+            NobodyThere: not reached, and never before.
         """
         proxy = proxy_for(origin, self._settings.proxies)
+        place = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         try:
-            if proxy is None:
-                sock, reach = self._connect(origin.host, origin.port, nearest)
-            else:
-                sock, _ = self._connect(proxy.host, proxy.port, Reach.LOCAL)
-                reach = Reach.PUBLIC
+            sock, reach = self._connect(*place, Reach.LOCAL if proxy else nearest)
         except OSError as error:
-            raise _connect_failure(origin, proxy, error) from error
+            raise _connect_failure(origin, proxy, error, known=place in self._reached) from error
+        self._reached.add(place)
+        reach = Reach.PUBLIC if proxy else reach
         try:
             if origin.scheme == "http":
                 return Line(sock, reach, proxy)
@@ -179,18 +180,20 @@ def _open_tunnel(sock: socket.socket, origin: Origin, proxy: Proxy, settings: Re
         raise Transient(f"the proxy {proxy.host}:{proxy.port} did not connect to {target}: status {status}")
 
 
-def _connect_failure(origin: Origin, proxy: Proxy | None, error: OSError) -> MrpackError:
+def _connect_failure(origin: Origin, proxy: Proxy | None, error: OSError, *, known: bool) -> MrpackError:
+    passing = Transient if known else NobodyThere
     place = f"the proxy {proxy.host}:{proxy.port}" if proxy else str(origin)
     if isinstance(error, socket.gaierror):
-        kind = Transient if error.errno in _PASSING_LOOKUP_FAILURES else RegistryUnavailable
+        kind = passing if error.errno in _PASSING_LOOKUP_FAILURES else RegistryUnavailable
         return kind(
             f"{place}: no address found for this name", hint="is the name right, and is there a network?"
         )
     if error.errno in _OUT_OF_HANDLES:
         return HostRefused(f"{place}: no socket left on this machine: {error.strerror}")
+    hint = None if known else "is the address right, and does anything listen there?"
     if isinstance(error, TimeoutError):
-        return Transient(f"{place}: no connection in time")
-    return Transient(f"{place}: no connection: {error.strerror or error}")
+        return passing(f"{place}: no connection in time", hint=hint)
+    return passing(f"{place}: no connection: {error.strerror or error}", hint=hint)
 
 
 def _tls_failure(origin: Origin, error: Exception) -> RegistryUnavailable:

@@ -15,8 +15,16 @@ from mrpack.errors import RegistryUnavailable
 class Transient(RegistryUnavailable):
     """A failure that may go away by itself: a broken connection, 429, 5xx. The only thing that is retried.
 
-    `retry_after_s` of 0 asks for another try at once.
+    `retry_after_s` of 0 asks for another try at once. More than `tries` are pointless, whatever the policy.
     """
+
+    tries: int | None = None
+
+
+class NobodyThere(Transient):
+    """No connection to a place that never took one: rather a wrong name, or no network, than a bad moment."""
+
+    tries = 3
 
 
 Retrying = Callable[[Transient], None]
@@ -73,7 +81,7 @@ class Retries:
         """Sleep until the next try is due; raise `failure` when there is none left."""
         self._failures += 1
         asked = failure.retry_after_s
-        if self._failures >= self._policy.attempts:
+        if self._failures >= min(self._policy.attempts, failure.tries or self._policy.attempts):
             raise failure
         if asked is not None and asked > self._policy.longest_retry_after_s:
             raise failure

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from functools import partial
+from typing import Protocol
 
-from mrpack.content.documents import read_document
+from mrpack.content.documents import read_document, walk_documents
 from mrpack.content.ports import Fetcher
 from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report
 from mrpack.digest import BUFFER_SIZE, Digest, VerifyingReader
-from mrpack.errors import InvalidArtifact, from_os_error
+from mrpack.errors import from_os_error
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index
 from mrpack.store.archive_reading import INDEX_NAME
 from mrpack.store.entries import REF_NAME
 from mrpack.store.marks import LAYOUT
 from mrpack.store.tar_members import BlobHeaders, archive_size, header, padded
-
-_DEPTH_LIMIT: Final = 4
 
 
 class Sink(Protocol):
@@ -41,28 +40,17 @@ class Outline:
         Raises:
             NotFound, IntegrityError, InvalidArtifact: a document that is not there, or not what it should be.
         """
+        for descriptor, _, document in walk_documents(root, partial(read_document, self._source)):
+            if not isinstance(document, Index):
+                self._content.update((blob.digest, blob) for blob in document.blobs)
+            self._content[descriptor.digest] = descriptor
+            if document.subject is not None and (ref is None or descriptor != root):
+                self._list(descriptor.plain())
         if ref is not None:
-            self._add_document(root, 0)
             self._list(root.plain().with_annotations({REF_NAME: ref}))
-        elif self._add_document(root, 0):
-            self._list(root.plain())
 
     def _list(self, entry: Descriptor) -> None:
         self._entries = (*(other for other in self._entries if other != entry), entry)
-
-    def _add_document(self, descriptor: Descriptor, depth: int) -> bool:
-        """Whether it belongs to another."""
-        if depth > _DEPTH_LIMIT:
-            raise InvalidArtifact("indexes nested too deeply", where=str(descriptor.digest))
-        _, document = read_document(self._source, descriptor)
-        if isinstance(document, Index):
-            for child in document.manifests:
-                if self._add_document(child, depth + 1):
-                    self._list(child.plain())
-        else:
-            self._content.update((blob.digest, blob) for blob in document.blobs)
-        self._content[descriptor.digest] = descriptor
-        return document.subject is not None
 
     def write(self, sink: Sink, report: Report) -> None:
         """All of it, verified on the way. What ends by an error has no index at its end, and is no archive.

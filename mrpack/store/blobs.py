@@ -129,7 +129,7 @@ class BlobFolder:
 
         name = f"blob {digest.short}"
         try:
-            make_folder(self.ingest_folder)
+            self._prepare(digest)
             with claimed_part(self.ingest_folder, digest, lambda: self.has(digest, size)) as part:
                 if part is None:
                     return
@@ -145,6 +145,14 @@ class BlobFolder:
                     raise
         except OSError as error:
             raise self._failed(error, f"write {name}", size) from error
+
+    def _prepare(self, digest: Digest) -> None:
+        """The folders that a blob goes through, before its bytes come. Raises OSError, also of two disks."""
+        folder = self.path(digest).parent
+        make_folder(self.ingest_folder)
+        make_folder(folder)
+        if folder.stat().st_dev != self.ingest_folder.stat().st_dev:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     def settle(self, part: Path, handle: int, digest: Digest) -> None:
         """Seal a part file whose content was verified, and give it its name. Raises OSError."""
@@ -190,8 +198,7 @@ class BlobFolder:
         target = self.path(digest)
         aside = self.ingest_folder / f"{digest.hex}.{uuid.uuid4().hex}.adopted"
         try:
-            make_folder(self.ingest_folder)
-            make_folder(target.parent)
+            self._prepare(digest)
             before = path.stat()
             how = take(path, aside)
             try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from mrpack.content.documents import read_document
+from mrpack.content.documents import read_document, walk_documents
 from mrpack.content.progress import Report, Worked, silent
 from mrpack.digest import Digest
 from mrpack.errors import MrpackError, from_os_error
@@ -28,12 +29,10 @@ class Damage:
 def closure(layout: OciLayout, manifest: Descriptor) -> dict[Digest, Descriptor]:
     """The manifest and all that it names, through indexes. Raises when one of them cannot be read."""
     found = {manifest.digest: manifest}
-    _, document = read_document(layout, manifest)
-    if isinstance(document, Index):
-        for child in document.manifests:
-            found.update(closure(layout, child))
-    else:
-        found.update((blob.digest, blob) for blob in document.blobs)
+    for descriptor, _, document in walk_documents(manifest, partial(read_document, layout)):
+        found[descriptor.digest] = descriptor
+        if not isinstance(document, Index):
+            found.update((blob.digest, blob) for blob in document.blobs)
     return found
 
 

@@ -23,8 +23,12 @@ class StoredModel:
     manifest: Descriptor
 
 
-def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefaults) -> StoredModel:
+def find_names(
+    models: Sequence[StoredModel], name: str, defaults: ReferenceDefaults
+) -> Sequence[StoredModel]:
     """The model that `name` means: a digest or id, then the full reference, then a unique last name part.
+
+    With all names that it means, of one manifest; one where `name` is a full reference.
 
     Raises:
         NotFound: no model fits.
@@ -34,23 +38,23 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
     if by_id and len(by_id[1]) >= _ID_LENGTH:
         found = [model for model in models if model.manifest.digest.hex.startswith(by_id[1])]
         if found:
-            return _only(found, name)
+            return _same(found, name)
         if name.startswith("sha256:"):
             raise NotFound(f"no model {name} in the local store", hint="`mrpack list` shows what is there")
     wanted = Reference.parse(name, defaults)
     for model in models:
         if wanted.digest is not None:
             if model.manifest.digest == wanted.digest and model.reference.name == wanted.name:
-                return model
+                return [model]
         elif model.reference.tag == wanted.tag and model.reference.name == wanted.name:
-            return model
+            return [model]
     if wanted.digest is None and "/" not in name:
         last = wanted.repository.rpartition("/")[2]
         same = [model for model in models if model.reference.repository.rpartition("/")[2] == last]
         tagged = [model for model in same if model.reference.tag == wanted.tag]
         candidates = tagged or ([] if ":" in name else same)
         if candidates:
-            return _only(candidates, name)
+            return _same(candidates, name)
     if by_id:
         meant = sorted({model.manifest.digest.hex for model in models})
         meant = [digits[:_ID_LENGTH] for digits in meant if digits.startswith(by_id[1])]
@@ -62,8 +66,8 @@ def find_model(models: Sequence[StoredModel], name: str, defaults: ReferenceDefa
     raise NotFound(f"no model {name!r} in the local store", hint=f"`mrpack pull {name}` fetches it")
 
 
-def _only(found: Sequence[StoredModel], name: str) -> StoredModel:
+def _same(found: Sequence[StoredModel], name: str) -> Sequence[StoredModel]:
     if len({model.manifest.digest for model in found}) > 1:
         names = ", ".join(sorted(str(model.reference) for model in found))
         raise UsageError(f"{name!r} could be any of {names}", hint="give the full name")
-    return found[-1]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from mrpack.oci.reference import Reference, ReferenceDefaults
 from mrpack.store.entries import REF_NAME
 from mrpack.store.layout import OciLayout
 from mrpack.store.marks import STORE
-from mrpack.store.names import StoredModel, find_model
+from mrpack.store.names import StoredModel, find_names
 from mrpack.store.summaries import Summaries, Summary
 
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ class Store:
 
     def find(self, name: str) -> StoredModel:
         """Raises NotFound, or UsageError when `name` is ambiguous or malformed."""
-        return find_model(self.models(), name, self.defaults)
+        return self.find_names(name)[-1]
+
+    def find_names(self, name: str) -> Sequence[StoredModel]:
+        """As `find`, with every name of the model that `name` means: several of an id, say."""
+        return find_names(self.models(), name, self.defaults)
 
     def has(self, name: str) -> bool:
         """Whether `find` finds it."""

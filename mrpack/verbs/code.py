@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from mrpack.content.artifacts import read_model
+from mrpack.content.artifacts import from_whoever_is_right, read_model
 from mrpack.content.ports import Fetcher, NoPartsError, PartFetcher
 from mrpack.digest import ByteSource
 from mrpack.errors import InvalidArtifact, NotFound, Unsupported
@@ -63,18 +63,25 @@ def _files(source: Fetcher, item: ArtifactFile) -> Iterator[ReadableFile]:
 
 def readable(source: Fetcher, item: ArtifactFile) -> ReadableFile:
     """The file where it lies: what is read of it is fetched, and not verified."""
+    blob = item.descriptor
 
     def read_at(offset: int, count: int) -> bytes:
-        content = bytearray()
-        if offset >= item.descriptor.size:
+        stop = min(offset + count, blob.size)
+        if offset >= stop:
             return b""
-        buffer = memoryview(bytearray(min(count, item.descriptor.size - offset)))
-        with contextlib.closing(_open(source, item.descriptor, offset, offset + len(buffer))) as stream:
-            while len(content) < len(buffer) and (got := stream.readinto(buffer[len(content) :])):
-                content += buffer[len(content) : len(content) + got]
-        return bytes(content)
+        return from_whoever_is_right(source, blob, lambda: _read_part(source, blob, offset, stop))
 
     return ReadableFile(name=item.path, where=item.path, size=item.descriptor.size, read_at=read_at)
+
+
+def _read_part(source: Fetcher, blob: Descriptor, start: int, stop: int) -> bytes:
+    """May be shorter."""
+    buffer = memoryview(bytearray(stop - start))
+    count = 0
+    with contextlib.closing(_open(source, blob, start, stop)) as stream:
+        while count < len(buffer) and (got := stream.readinto(buffer[count:])):
+            count += got
+    return bytes(buffer[:count])
 
 
 def _open(source: Fetcher, blob: Descriptor, start: int, stop: int) -> ByteSource:

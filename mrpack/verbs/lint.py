@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.content.artifacts import read_small
+from mrpack.content.documents import NESTING_LIMIT
 from mrpack.content.ports import Source
+from mrpack.digest import Digest
 from mrpack.errors import InvalidArtifact, NotFound
 from mrpack.lint import Finding, lint_artifact, lint_files
 from mrpack.lint.findings import found, from_error
@@ -19,7 +21,6 @@ from mrpack.oci.mediatypes import INDEXES
 from mrpack.targets import is_place, open_source
 from mrpack.workspace import Access, Workspace
 
-_DEPTH_LIMIT: Final = 4
 # No name of a model begins so.
 _PATH_LIKE: Final = ("/", "./", "../")
 
@@ -63,19 +64,23 @@ def lint(workspace: Workspace, target: str, *, remote: bool = False, access: Acc
 
 
 def _lint_artifact(source: Source, root: Descriptor, name: str) -> Linted:
-    return Linted(name=name, digest=str(root.digest), findings=tuple(_lint_document(source, root)))
+    return Linted(name=name, digest=str(root.digest), findings=tuple(_lint_document(source, root, set())))
 
 
-def _lint_document(source: Source, root: Descriptor, depth: int = 0) -> list[Finding]:
+def _lint_document(source: Source, root: Descriptor, seen: set[Digest], depth: int = 0) -> list[Finding]:
+    """Nothing of what was `seen`: an index may name it many times over."""
+    if root.digest in seen:
+        return []
+    seen.add(root.digest)
     raw = read_small(source, root, MANIFEST_LIMIT)
     if root.media_type not in INDEXES:
         return lint_artifact(raw, lambda blob, limit: read_small(source, blob, limit))
-    if depth == _DEPTH_LIMIT:
+    if depth == NESTING_LIMIT:
         return [found("index", "", "index", "nested too deeply")]
-    return _lint_index(source, raw, depth)
+    return _lint_index(source, raw, seen, depth)
 
 
-def _lint_index(source: Source, raw: bytes, depth: int) -> list[Finding]:
+def _lint_index(source: Source, raw: bytes, seen: set[Digest], depth: int) -> list[Finding]:
     """The index itself, and every manifest in it; their findings are named by their places."""
     try:
         findings = list(check_schema(decode_object(raw, "index"), "oci-index", "index"))
@@ -83,6 +88,6 @@ def _lint_index(source: Source, raw: bytes, depth: int) -> list[Finding]:
     except InvalidArtifact as error:
         return [from_error(error, "index", "index")]
     for number, child in enumerate(children):
-        inner = _lint_document(source, child, depth + 1)
+        inner = _lint_document(source, child, seen, depth + 1)
         findings += (replace(item, document=f"manifests[{number}] {item.document}") for item in inner)
     return findings

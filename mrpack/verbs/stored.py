@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from mrpack.content.artifacts import read_model, read_small
+from mrpack.content.artifacts import from_whoever_is_right, read_model, read_small
 from mrpack.content.ports import Source
 from mrpack.formats.code import Finding, find_code
 from mrpack.model.artifact import ModelArtifact
-from mrpack.model.layer import LayerRole
+from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole
 from mrpack.model.overrides import OVERRIDES_LIMIT, Origin, Overrides, parse_overrides, read_carried
 from mrpack.oci.descriptor import Descriptor
 from mrpack.packing.labels import labelled
@@ -50,7 +51,7 @@ def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> I
         code = find_stored_code(source, artifact)
         if artifact.archives:
             archives = UnpackedArchives(held.enter_context(scratch_folder(workspace)))
-            pairs = [pair for archive in artifact.archives for pair in archives.files(archive, source.fetch)]
+            pairs = [pair for archive in artifact.archives for pair in _unpacked(archives, archive, source)]
             places = {file.descriptor.digest: path for file, path in pairs}
             artifact = complete(artifact.with_unpacked([file for file, _ in pairs]), places)
             content = UnpackedSource(source, places)
@@ -59,6 +60,13 @@ def read_stored(workspace: Workspace, source: Source, manifest: Descriptor) -> I
             artifact = labelled(artifact, lambda file: readable(source, file))
         settings, notes = _settings(content, artifact)
         yield Stored(artifact=artifact, settings=settings, content=content, code=code, notes=notes)
+
+
+def _unpacked(
+    archives: UnpackedArchives, archive: ArtifactArchive, source: Source
+) -> list[tuple[ArtifactFile, Path]]:
+    """Wrong bytes are found while they are unpacked; what is there then is no file yet."""
+    return from_whoever_is_right(source, archive.descriptor, lambda: archives.files(archive, source.fetch))
 
 
 def _settings(source: Source, artifact: ModelArtifact) -> tuple[Overrides, tuple[str, ...]]:

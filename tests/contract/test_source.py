@@ -11,7 +11,7 @@ import pytest
 
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
-from mrpack.content.ports import FileBacked, Lister, Source
+from mrpack.content.ports import FileBacked, Source
 from mrpack.content.progress import Event, Finished, Outcome
 from mrpack.digest import Digest
 from mrpack.errors import IntegrityError, NotFound, TransferError
@@ -22,7 +22,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.store.layout import OciLayout
 from tests.fakes.neighbours import ollama_artifact, write_dmr, write_newer_ollama, write_ollama
-from tests.reading import read, read_raw
+from tests.reading import Lister, read, read_raw
 
 WEIGHTS = os.urandom(300_000)
 

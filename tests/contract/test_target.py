@@ -16,7 +16,7 @@ import pytest
 from mrpack.content.carrying import copy_referrers
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
-from mrpack.content.ports import Lister, Referring, Target
+from mrpack.content.ports import Referring, Target
 from mrpack.content.progress import Event, Finished, Outcome
 from mrpack.digest import BUFFER_SIZE, ByteSource, BytesSource, Digest
 from mrpack.distribution import serving
@@ -30,7 +30,7 @@ from mrpack.store.archive import OciArchive
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
 from tests.fakes.registry import FakeRegistry
-from tests.reading import read, read_raw
+from tests.reading import Lister, read, read_raw
 
 # One entry a target: a context manager over an empty one, given a folder of its own.
 # A new target earns its place by one line here.

@@ -114,7 +114,8 @@ def interrupt(
         for _ in range(rounds):
             after_s = chance.uniform(0, lasts_s)
             code, err = _run(stage, operation, getattr(signals, f"SIG{name}"), after_s)
-            problems = [*check_end(Ended(code, "", err, 0), name), *_check(stage, operation)]
+            ended = Ended(code, "", err, 0)
+            problems = [*check_end(ended, name, is_forked=False), *_check(stage, operation)]
             yield f"{operation.name}: SIG{name} after {after_s:.3f} of {lasts_s:.3f} s", problems
     for _ in range(rounds):
         after_s = chance.uniform(0, lasts_s)

@@ -108,9 +108,9 @@ def _closure(root: Path, descriptor: dict[str, Any]) -> Iterator[str]:
     if "manifest" in descriptor["mediaType"] or "index" in descriptor["mediaType"]:
         document = json.loads(path.read_bytes())
         children = [document.get("config"), *document.get("layers", []), *document.get("manifests", [])]
-        for child in children:
-            if child is not None:
-                yield from _closure(root, child)
+        # An index may name the same one a thousand times, and so may that one.
+        for child in {json.dumps(child): child for child in children if child is not None}.values():
+            yield from _closure(root, child)
 
 
 def _strays(root: Path) -> Iterator[str]:

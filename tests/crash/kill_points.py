@@ -48,15 +48,18 @@ def kill_everywhere(
         yield f"{operation.name}: {point}", problems + check_aftermath(world, zygote, operation)
 
 
-def check_end(ended: Ended, signal: str) -> Iterator[str]:
+def check_end(ended: Ended, signal: str, *, is_forked: bool = True) -> Iterator[str]:
     """Ctrl-C gives 130 and its line last, but for the moments when Python starts and ends: then the shell
-    speaks, as for other signals. Or the run was done already.
+    speaks, as for other signals. Or the run was done already. A process that is not forked from one that has
+    everything imported may be too young to say anything.
     """
     expected = {0, -getattr(signals, f"SIG{signal}")} | ({_INTERRUPTED} if signal == "INT" else set())
     is_ours = _OURS.search(ended.err) is not None
     if is_ours or (ended.code not in expected and "Traceback" not in ended.err):
         yield f"ended with {ended.code}: {ended.err[-2000:]}"
-    elif ended.code == _INTERRUPTED and not ended.err.endswith("mrpack: interrupted\n"):
+    elif ended.code == _INTERRUPTED and not (
+        ended.err.endswith("mrpack: interrupted\n") or (not is_forked and not ended.err)
+    ):
         yield f"says {ended.err[-2000:]}"
 
 

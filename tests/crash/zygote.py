@@ -74,7 +74,8 @@ class Running:
         until(lambda: not is_alive(self.pid) or waits_for_lock(self.pid), "a process to end or to wait")
 
     def kill(self) -> Ended:
-        os.kill(self.pid, 9)
+        with suppress(ProcessLookupError):  # it has ended by itself, which its code tells
+            os.kill(self.pid, 9)
         return self.wait()
 
     def wait(self) -> Ended:

@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import yaml
 
+from tests.waiting import DEADLINE_S
+
 PROGRAM = shutil.which("docker-registry")
 _LISTENING = re.compile(r"listening on (?:127\.0\.0\.1|\[::\]):(\d+)")
-_START_LIMIT_S = 30
 
 
 class Distribution:
@@ -50,7 +51,7 @@ class Distribution:
         )
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
-        deadline = time.monotonic() + _START_LIMIT_S
+        deadline = time.monotonic() + DEADLINE_S
         while not self._port_known.wait(0.02):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.close()

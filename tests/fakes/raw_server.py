@@ -15,10 +15,10 @@ Script = Callable[[socket.socket], None]
 class RawServer:
     """Reads a request's head, runs the script on the connection, closes it. One thread a connection."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, port: int = 0) -> None:
         self._script = script
         self._tls = tls
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.heads: list[bytes] = []
         self.closing = threading.Event()

@@ -8,6 +8,7 @@ for credentials. Every request is recorded, so that tests can count them and loo
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import mmap
 import re
@@ -101,6 +102,7 @@ class FakeRegistry:
         self.connections = 0
         self.client_certificates = 0
         self._uploads: dict[str, bytes] = {}
+        self._upload_numbers = itertools.count()
         self._faults: dict[str, Fault | Instead] = {}
         self._protected: dict[str, tuple[str, frozenset[str]]] = {}
         self._lock = threading.Lock()
@@ -177,8 +179,9 @@ class FakeRegistry:
         if request.target.startswith("/token"):
             return self.token_service(request)
         how = self._faults.get(request.repository)
-        if isinstance(how, Instead) and how.takes(request):
-            return how.reply
+        with self._lock:  # each of the `times` counts once
+            if isinstance(how, Instead) and how.takes(request):
+                return how.reply
         challenge, accepted = self._protected.get(request.repository, ("", frozenset()))
         if challenge and request.headers.get("Authorization") not in accepted:
             reply = error_reply(401, "UNAUTHORIZED").with_header("WWW-Authenticate", challenge)
@@ -250,7 +253,7 @@ class FakeRegistry:
         if (source, digest) in self.blobs:
             self.blobs[request.repository, digest] = self.blobs[source, digest]
             return Reply(201, {"Docker-Content-Digest": digest})
-        name = f"upload-{len(self.requests)}"
+        name = f"upload-{next(self._upload_numbers)}"
         self._uploads[name] = b""
         return Reply(202, {"Location": f"/v2/{request.repository}/blobs/uploads/{name}?_state=a%2Fb"})
 

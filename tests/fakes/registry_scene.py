@@ -25,8 +25,10 @@ from mrpack.registry.retry import RetryPolicy
 from tests.fakes.registry import FakeRegistry
 
 SETTINGS = RegistrySettings(retry=RetryPolicy(attempts=3, first_delay_s=0.001))
-# Of registries that stand still: an honest one may take longer on a busy machine.
+# Of registries that stand still for ever, which ends in the same way when an honest answer is late.
 HASTY = replace(SETTINGS, read_timeout_s=0.5, commit_timeout_s=0.5)
+# Of those that stand still once: honest answers that are late on a busy machine are asked for again.
+PERSISTENT = replace(HASTY, retry=replace(SETTINGS.retry, attempts=100, longest_delay_s=0.01))
 WEIGHTS = bytes(range(256)) * 1_200
 REPOSITORY = "team/model"
 

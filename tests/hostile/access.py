@@ -202,6 +202,12 @@ ACCESS: Final[dict[str, Case]] = {
         arm=challenge('Bearer realm="/token"'), code=_NETWORK, says="address", then=_nobody_else
     ),
     "x39 a registry that repeats what it was shown": Case(arm=_echoing, code=_DENIED),
+    "x48 a redirect to a host that asks who we are": _redirect(
+        "{stranger}{target}", _DENIED, then=_stranger_saw(1, 1)
+    ),
+    "x49 the number of an upload that is a path": _push(
+        bend(faults.header("Docker-Upload-UUID", "../../../x\x7f"), "blobs/uploads", "POST"), 0, _arrived
+    ),
     "x40 a token service that repeats what it was shown": Case(
         arm=lambda stage: setattr(
             stage.registry,
@@ -246,5 +252,12 @@ ACCESS: Final[dict[str, Case]] = {
         b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"{}"
     ),
     "x59 cookies": Case(arm=manifests(faults.header("Set-Cookie", "a=b; Domain=.0.0.1")), code=0),
+    "x61 chunks of fewer bytes than none": _raw(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"-5\r\n{}\r\n-1\r\n\r\n", for_ever=True
+    ),
+    "x62 a chunk of 2^72 bytes": _raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"f" * 18 + b"\r\n{}"),
+    "x63 another answer in the middle of a chunk": _raw(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n{", b"HTTP/1.1 503 no\r\n\r\n"
+    ),
     "x60 103 Early Hints without an end": _raw(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", for_ever=True),
 }

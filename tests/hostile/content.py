@@ -78,6 +78,11 @@ def _blobs_were_fetched_once(stage: Stage) -> Iterator[str]:
         yield f"fetched more than once: {asked}"
 
 
+def _nobody_else(stage: Stage) -> Iterator[str]:
+    if stage.stranger.seen():
+        yield "the stranger was asked"
+
+
 def _was_let_in(request: Request) -> bool:
     return "Authorization" in request.headers
 
@@ -135,15 +140,14 @@ def _encoded(how: Callable[[bytes], bytes]) -> Fault:
     return fault
 
 
-def _nested(depth: int) -> Arm:
-    """Indexes within indexes, around the honest manifest."""
+def _nested(depth: int, times: int = 1) -> Arm:
+    """Indexes within indexes, around the honest manifest; each names the one within so many `times`."""
 
     def arm(stage: Stage) -> None:
         inner, media_type = stage.manifest.raw, OCI_MANIFEST
         for _ in range(depth):
-            digest = Digest.of(inner)
-            inner = _index_of(Descriptor(media_type=media_type, digest=digest, size=len(inner)))
-            media_type = OCI_INDEX
+            entry = Descriptor(media_type=media_type, digest=Digest.of(inner), size=len(inner))
+            inner, media_type = _index_of(*[entry] * times), OCI_INDEX
             offer(stage.registry, inner, media_type)
 
     return arm
@@ -273,7 +277,10 @@ CONTENT: Final[dict[str, Case]] = {
     "x07 10,000 manifests that are not there": Case(arm=_many_children, code=_NOT_FOUND, then=_requests(10)),
     "x08 a size of 2^63": _layer(size=2**63),
     "x09 a size of 2^63 - 1": Case(
-        arm=document(raw_manifest(size=2**63 - 1)), code=_NO_SPACE, says="free", then=no_blob_was_asked_for
+        arm=document(raw_manifest(size=2**63 - 1, digest=f"sha256:{_HEX}")),
+        code=_NO_SPACE,
+        says="free",
+        then=no_blob_was_asked_for,
     ),
     "x10 a digest with digits of another script": _layer(digest=f"sha256:{chr(0x661) * 64}"),
     "x11 a digest of an algorithm that is broken": _layer(digest=f"md5:{'a' * 32}"),
@@ -289,7 +296,7 @@ CONTENT: Final[dict[str, Case]] = {
     ),
     "x18 a manifest of a number of 4 million digits": _invalid(b'{"a":' + b"1" * 4_000_000 + b"}"),
     "x19 a manifest that has itself as a layer": Case(arm=_names_itself, code=_INTEGRITY),
-    "x20 one digest with two sizes": Case(arm=_with_its_blobs(raw_manifest(size=3)), code=_INTEGRITY),
+    "x20 one digest with two sizes": _invalid(raw_manifest(size=3), says="two sizes"),
     "x21 a part of a manifest": Case(
         arm=manifests(lambda _request, reply: replace(reply, status=206)), code=_NETWORK
     ),
@@ -297,4 +304,16 @@ CONTENT: Final[dict[str, Case]] = {
     "x23 a manifest in UTF-16": _invalid(raw_manifest().decode().encode("utf-16")),
     "x24 a manifest with a byte order mark": _invalid(b"\xef\xbb\xbf" + raw_manifest()),
     "x25 half of a surrogate pair": _layer(mediaType="\ud800"),
+    "x26 indexes that multiply": Case(arm=_nested(4, 1_000), code=0, then=_blobs_were_fetched_once),
+    "x27 indexes that multiply, looked at": Case(
+        arm=_nested(4, 1_000),
+        code=_INVALID,
+        commands=(("lint", "--remote", "{remote}"),),
+        says="1 finding",
+    ),
+    "x28 layers that are said to lie elsewhere": Case(
+        arm=lambda stage: _with_its_blobs(raw_manifest(urls=[f"{stage.stranger.url}/blob"]))(stage),
+        code=0,
+        then=_nobody_else,
+    ),
 }

@@ -14,9 +14,9 @@ from mrpack.content.ports import Opener
 from mrpack.content.progress import silent
 from mrpack.digest import Digest
 from mrpack.oci.descriptor import Descriptor
+from tests.waiting import DEADLINE_S
 
 SMALL, LARGE = 4096, 64 * 1024 * 1024
-WAIT_S = 20
 
 
 class Gauge:
@@ -38,7 +38,7 @@ class Gauge:
 
     def push(self, descriptor: Descriptor, open_at: Opener) -> None:
         with self._under_way():
-            assert self._gathered.wait(WAIT_S)
+            assert self._gathered.wait(DEADLINE_S)
             self.pushed.append(descriptor)
 
     @contextmanager

@@ -18,6 +18,7 @@ import pytest
 
 from mrpack.store.store import Store
 from tests.fakes.api_client import ApiClient
+from tests.program import empty_environment
 
 PROGRAM = (sys.executable, "-m", "mrpack", "registry", "serve")
 
@@ -25,7 +26,7 @@ PROGRAM = (sys.executable, "-m", "mrpack", "registry", "serve")
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     return {
-        **os.environ,
+        **empty_environment(tmp_path),
         "MRPACK_HOME": str(tmp_path / "home"),
         "MRPACK_CONFIG_HOME": str(tmp_path / "config"),
         "PYTHONUNBUFFERED": "",

@@ -323,7 +323,14 @@ def layer(digest: Digest, size: int) -> dict[str, object]:
     ("raw", "kind", "status", "code"),
     [
         (document(layers=[layer(OTHER, 5)]), OCI_MANIFEST, 400, "MANIFEST_BLOB_UNKNOWN"),
-        (document(layers=[layer(Digest.of(CONFIG), 3)]), OCI_MANIFEST, 400, "SIZE_INVALID"),
+        (document(config=layer(Digest.of(CONFIG), 3)), OCI_MANIFEST, 400, "SIZE_INVALID"),
+        (document(layers=[layer(Digest.of(CONFIG), 3)]), OCI_MANIFEST, 400, "MANIFEST_INVALID"),
+        (
+            document(config=layer(Digest.of(CONFIG), 3), layers=[layer(Digest.of(CONFIG), 2)]),
+            OCI_MANIFEST,
+            400,
+            "MANIFEST_INVALID",
+        ),
         (document(layers=[layer(Digest.of(CONFIG), -1)]), OCI_MANIFEST, 400, "MANIFEST_INVALID"),
         (document(config=layer(OTHER, 5)), OCI_MANIFEST, 400, "MANIFEST_BLOB_UNKNOWN"),
         (document(config=None), OCI_MANIFEST, 400, "MANIFEST_INVALID"),
@@ -391,6 +398,16 @@ def test_indexes_nested_too_deeply_are_refused(api: ApiClient) -> None:
         child = index.descriptor
         api.push_blob("m", index.raw)
     assert answers == [201] * 4 + [400] * 3
+
+
+def test_indexes_that_multiply_are_looked_into_once(api: ApiClient) -> None:
+    """Each names the one within a thousand times."""
+    child = api.push("m", "v1", b"weights").descriptor
+    for _ in range(4):
+        index = Index.build([child] * 1_000)
+        assert api.put_manifest("m", str(index.descriptor.digest), index).status == 201
+        child = index.descriptor
+        api.push_blob("m", index.raw)
 
 
 @pytest.mark.parametrize("ref", [str(OTHER), "sha256:abc"])

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from mrpack.digest import Digest
+from mrpack.digest import BytesSource, Digest
 from mrpack.distribution import Limits, RegistryServer, Rules, serving
 from mrpack.distribution.lease import Lease
 from mrpack.distribution.uploads import BusyError, Uploads
 from mrpack.errors import HostRefused, NotFound, UsageError
 from mrpack.store.layout import OciLayout
-from tests.fakes.api_client import ApiClient
+from tests.fakes.api_client import ApiClient, describe
 from tests.waiting import until
 
 GET = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -56,31 +56,49 @@ def test_half_open_connections_do_not_stop_a_request(layout: OciLayout) -> None:
                 assert api("GET", "/v2/").status == 200
 
 
-def test_half_open_idle_and_stalled_connections_are_closed(layout: OciLayout) -> None:
-    limits = Limits(head_s=1.0, idle_s=1.0, stall_s=1.0)
-    with serving(layout, writable=True, limits=limits) as address, contextlib.ExitStack() as opened:
-        api = ApiClient(address)
-        post = b"POST /v2/m/blobs/uploads/?digest=sha256:" + b"a" * 64 + b" HTTP/1.1\r\nHost: localhost\r\n"
-        socks = []
-        for content in (
-            b"",
-            GET[:20],
-            b"\r\n\r\n",
-            GET,
-            post + b"Content-Length: 10\r\n\r\nx",
-            post + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
-        ):
-            sock = opened.enter_context(socket.create_connection(api.endpoint))
-            sock.sendall(content)
-            socks.append(sock)
-        assert socks[3].recv(1000).startswith(b"HTTP/1.1 200 ")
-        until(lambda: all(is_closed_by_peer(sock) for sock in socks))
+POST = b"POST /v2/m/blobs/uploads/?digest=sha256:" + b"a" * 64 + b" HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "content"),
+    [
+        pytest.param(Limits(head_s=0.2), b"", id="silent"),
+        pytest.param(Limits(head_s=0.2), GET[:20], id="half open"),
+        pytest.param(Limits(head_s=0.2), b"\r\n\r\n", id="empty lines"),
+        pytest.param(Limits(stall_s=0.2), POST + b"Content-Length: 10\r\n\r\nx", id="stalled"),
+        pytest.param(
+            Limits(stall_s=0.2), POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", id="stalled chunk"
+        ),
+    ],
+)
+def test_half_open_and_stalled_connections_are_closed(
+    layout: OciLayout, limits: Limits, content: bytes
+) -> None:
+    with (
+        serving(layout, writable=True, limits=limits) as address,
+        socket.create_connection(ApiClient(address).endpoint) as sock,
+        contextlib.suppress(ConnectionError),  # closed before all was sent
+    ):
+        sock.sendall(content)
+        until(lambda: is_closed_by_peer(sock))
+
+
+def test_an_idle_connection_is_closed_after_its_answer(layout: OciLayout) -> None:
+    with (
+        serving(layout, limits=Limits(idle_s=0.2)) as address,
+        socket.create_connection(ApiClient(address).endpoint) as sock,
+    ):
+        sock.sendall(GET)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+        until(lambda: is_closed_by_peer(sock))
 
 
 def test_a_client_that_stops_reading_is_given_up(layout: OciLayout) -> None:
-    with serving(layout, writable=True, limits=Limits(stall_s=0.2)) as address:
+    content = bytes(32 * 1024 * 1024)
+    blob = describe(content)
+    layout.push(blob, lambda offset: BytesSource(content[offset:]))
+    with serving(layout, limits=Limits(stall_s=0.2)) as address:
         api = ApiClient(address)
-        blob = api.push_blob("m", bytes(32 * 1024 * 1024))
         with socket.create_connection(api.endpoint) as sock:
             sock.sendall(f"GET /v2/m/blobs/{blob.digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             poll = select.poll()

@@ -193,6 +193,8 @@ def test_one_failure_stops_the_other_downloads(hub: FakeHub, tmp_path: Path) -> 
     connected = client(hub, tmp_path)
     listing = connected.list_files(REPOSITORY)
     hub.swap("Org/Repo", listing.revision, "config.json", None)
+    before = set(threading.enumerate())
     with pytest.raises(NotFound, match=r"config\.json"):
         connected.download(listing, listing.files, jobs=1, report=lambda _event: None)
-    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+    started = set(threading.enumerate()) - before
+    assert not [thread for thread in started if "ThreadPoolExecutor" in thread.name]

@@ -9,7 +9,7 @@ import pytest
 from mrpack.registry import RegistrySession
 from tests.fakes.certificates import Authority, make_authority
 from tests.fakes.registry import FakeRegistry
-from tests.fakes.registry_scene import HASTY, SETTINGS
+from tests.fakes.registry_scene import SETTINGS
 
 
 @pytest.fixture
@@ -28,13 +28,6 @@ def stranger() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def session() -> Iterator[RegistrySession]:
     with RegistrySession(SETTINGS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def hasty() -> Iterator[RegistrySession]:
-    """For registries that stand still."""
-    with RegistrySession(HASTY) as opened:
         yield opened
 
 

@@ -213,7 +213,7 @@ def test_a_broken_helper_is_reported_and_passed_over(
     [
         "import time; time.sleep(600)",
         "import os, time; os.close(1); time.sleep(600)",
-        "import subprocess; subprocess.run(['sleep', '3'])",
+        "import subprocess; subprocess.run(['sleep', '60'])",
     ],
 )
 def test_a_helper_that_hangs_is_ended(tmp_path: Path, program: str) -> None:

@@ -23,7 +23,7 @@ from mrpack.store.blobs import BlobFolder
 from mrpack.store.layout import OciLayout
 from tests.fakes import registry_faults as faults
 from tests.fakes.registry import FakeRegistry, Fault, Reply
-from tests.fakes.registry_scene import HASTY, REPOSITORY, SETTINGS, WEIGHTS, failure, pull
+from tests.fakes.registry_scene import PERSISTENT, REPOSITORY, SETTINGS, WEIGHTS, failure, pull
 from tests.unit.registry.test_parts import BLOB, CONTENT, SIZES
 
 LAYERS = (WEIGHTS, WEIGHTS[::-1])
@@ -40,7 +40,7 @@ def mirrored(registry: FakeRegistry, mirror: FakeRegistry) -> Iterator[RegistryS
     """Both have the same model."""
     for place in (registry, mirror):
         place.add(REPOSITORY, "v1", b"{}", *LAYERS)
-    with RegistrySession(replace(HASTY, mirrors={registry.address: (mirror.address,)})) as session:
+    with RegistrySession(replace(SETTINGS, mirrors={registry.address: (mirror.address,)})) as session:
         yield session
 
 
@@ -58,7 +58,6 @@ FALSE: dict[str, Fault] = {
     "encoded": faults.header("Content-Encoding", "gzip"),
     "it breaks off again and again": faults.cut(1_000),
     "it breaks off before the first byte": faults.cut(0, "reset"),
-    "it stalls": faults.cut(1_000, "stall"),
     "it calls the digest invalid": faults.refuse(400, "DIGEST_INVALID"),
 }
 
@@ -118,10 +117,16 @@ def test_a_mirror_that_breaks_off_is_asked_for_the_rest_as_long_as_it_moves(
 
 
 def test_a_mirror_that_stalls_is_waited_for_once(
-    registry: FakeRegistry, mirror: FakeRegistry, mirrored: RegistrySession
+    registry: FakeRegistry, mirror: FakeRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for place in (registry, mirror):
+        layers = place.add(REPOSITORY, "v1", b"{}", *LAYERS).layers
     mirror.fault(REPOSITORY, faults.on_blobs(faults.cut(1_000, "stall")))
-    pull(mirrored, registry)
+    layout = OciLayout(tmp_path / "layout")
+    with RegistrySession(replace(PERSISTENT, mirrors={registry.address: (mirror.address,)})) as session:
+        copy_blobs(RegistryTarget(session, registry.address, REPOSITORY), layers, layout, 1, silent)
+    assert all(layout.exists(layer) for layer in layers)
+    assert len(warnings(caplog)) == 1
     assert len(mirror.seen("GET", "blobs")) == 1
 
 

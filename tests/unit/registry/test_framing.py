@@ -20,7 +20,7 @@ from mrpack.registry import (
 from mrpack.registry.retry import RetryPolicy
 from tests.fakes.raw_server import RawServer, Script, send, send_for_ever
 from tests.fakes.registry import FakeRegistry, Reply, Request
-from tests.fakes.registry_scene import REPOSITORY, failure
+from tests.fakes.registry_scene import PERSISTENT, REPOSITORY, failure
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 RAW: dict[str, Script] = {
@@ -52,7 +52,7 @@ RAW: dict[str, Script] = {
 
 @pytest.mark.parametrize("name", RAW)
 def test_broken_http_ends_in_an_error(name: str) -> None:
-    settings = RegistrySettings(read_timeout_s=2, retry=RetryPolicy(attempts=2, first_delay_s=0.001))
+    settings = RegistrySettings(retry=RetryPolicy(attempts=2, first_delay_s=0.001))
     with RawServer(RAW[name]) as server, RegistrySession(settings) as session:
         target = RegistryTarget(session, server.address, REPOSITORY)
         assert isinstance(failure(lambda: target.resolve("v1")), RegistryUnavailable)
@@ -110,8 +110,7 @@ def test_bytes_that_are_all_there_are_not_lost_to_a_connection_that_stays_open()
         connection.sendall(HEAD + b"Connection: close\r\n\r\n" + content)
         over.wait()
 
-    settings = RegistrySettings(read_timeout_s=0.3, retry=RetryPolicy(attempts=1))
-    with RawServer(never_close) as server, RegistrySession(settings) as session:
+    with RawServer(never_close) as server, RegistrySession(PERSISTENT) as session:
         source = RegistryTarget(session, server.address, REPOSITORY).fetch(blob)
         try:
             assert read_verified(source, blob.digest, blob.size, limit=blob.size) == content

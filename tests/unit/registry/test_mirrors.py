@@ -14,13 +14,15 @@ from mrpack.digest import Digest
 from mrpack.environment import Proxies, load_settings
 from mrpack.errors import RegistryUnavailable, TransferError
 from mrpack.store.layout import OciLayout
+from mrpack.verbs.inspect import inspect_remote
 from mrpack.verbs.package import PackageRequest, package
 from mrpack.verbs.transfer import copy, pull, push
 from mrpack.workspace import Access, Workspace
 from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority, make_authority
+from tests.fakes.other_tools import write_artifact
 from tests.fakes.proxy import ForwardProxy
-from tests.fakes.registry import FakeRegistry, Reply, Request
+from tests.fakes.registry import FakeRegistry, Fault, Reply, Request
 from tests.fakes.tiny_gguf import write_markov
 
 REPOSITORY = "team/tiny"
@@ -165,5 +167,37 @@ def test_what_is_written_anew_comes_from_the_registry_when_its_mirror_is_wrong(
             mirror.fault(REPOSITORY, faults.on_blobs(flip_weights))
             anew = f"oci:{tmp_path / 'anew'}:v1"
             copied = copy(opened, f"{upstream.address}/{REPOSITORY}:v1", anew, dialect="cncf")
+        assert upstream.seen("GET", "blobs")
+    assert OciLayout(tmp_path / "anew").resolve("v1").digest == copied.digest
+
+
+@pytest.mark.parametrize("tool", ["modelpack raw", "modelpack tar+gzip"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(faults.flip_last_byte, id="other bytes"),
+        pytest.param(faults.body(b"<html>"), id="a page"),
+        pytest.param(faults.cut(100), id="cut"),
+        pytest.param(faults.cut(0, "reset"), id="reset"),
+    ],
+)
+def test_so_it_is_with_what_lies_in_archives(tmp_path: Path, model: bytes, tool: str, fault: Fault) -> None:
+    write_artifact(tool, {"tiny.gguf": model}, tmp_path / "theirs", "v1")
+    with FakeRegistry() as upstream, FakeRegistry() as mirror:
+        config = f'[registries."{upstream.address}"]\nmirrors = ["{mirror.address}"]\n'
+        with workspace(tmp_path, config) as opened:
+            for place in (upstream, mirror):
+                copy(opened, f"oci:{tmp_path}/theirs:v1", f"{place.address}/{REPOSITORY}:v1")
+            # The first blob that is asked for is the config: the mirror is right about it.
+            small = min(mirror.blobs, key=lambda key: len(mirror.blobs[key]))[1]
+            mirror.fault(
+                REPOSITORY,
+                faults.on_blobs(
+                    lambda request, reply: reply if request.name == small else fault(request, reply)
+                ),
+            )
+            anew = f"oci:{tmp_path / 'anew'}:v1"
+            copied = copy(opened, f"{upstream.address}/{REPOSITORY}:v1", anew, dialect="docker")
+            assert inspect_remote(opened, anew).artifact.archives == ()
         assert upstream.seen("GET", "blobs")
     assert OciLayout(tmp_path / "anew").resolve("v1").digest == copied.digest

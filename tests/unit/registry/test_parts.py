@@ -173,7 +173,8 @@ def test_a_slow_connection_is_helped_by_the_others(
 ) -> None:
     """The first part trickles until all the rest is here; what is left of it is divided, not waited for."""
     others = threading.Event()
-    served = [0]
+    lock = threading.Lock()
+    served = 0
 
     def slow(body: bytes) -> Iterator[bytes]:
         sent = 32 * KIB
@@ -184,12 +185,14 @@ def test_a_slow_connection_is_helped_by_the_others(
         yield body[sent:]
 
     def fault(request: Request, reply: Reply) -> Reply:
+        nonlocal served
         assert isinstance(reply.body, bytes)
         if "bytes=0-" in request.headers["Range"]:
             return replace(reply, body=slow(reply.body), declared=len(reply.body))
-        served[0] += len(reply.body)
-        if served[0] >= len(CONTENT) - 256 * KIB:
-            others.set()
+        with lock:
+            served += len(reply.body)
+            if served >= len(CONTENT) - 256 * KIB:
+                others.set()
         return reply
 
     registry.fault(REPOSITORY, faults.on_blobs(fault))

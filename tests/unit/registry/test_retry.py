@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mrpack.registry.retry import Clock, Retries, RetryPolicy, Transient, parse_retry_after
+from mrpack.registry.retry import (
+    Clock,
+    NobodyThere,
+    Retries,
+    RetryPolicy,
+    Transient,
+    parse_retry_after,
+)
 
 POLICY = RetryPolicy(attempts=4, first_delay_s=1, longest_delay_s=5, longest_retry_after_s=60, budget_s=100)
 
@@ -55,6 +62,16 @@ def test_delays_grow_are_asked_for_and_end(
     asked: list[float | None], slept: list[float], given_up: bool
 ) -> None:
     assert failing(*asked) == (slept, given_up)
+
+
+def test_where_nobody_ever_was_few_tries_are_enough() -> None:
+    time = FakeTime()
+    retries = Retries(RetryPolicy(), time.clock())
+    for _ in range(NobodyThere.tries - 1):
+        retries.wait(NobodyThere("refused"))
+    with pytest.raises(NobodyThere):
+        retries.wait(NobodyThere("refused"))
+    assert sum(time.slept) <= 2
 
 
 def test_delays_have_a_ceiling() -> None:

@@ -18,15 +18,18 @@ from mrpack.registry import (
     FixedCredentials,
     ProxySettings,
     RegistrySession,
+    RegistrySettings,
     RegistryTarget,
     Secret,
 )
+from mrpack.registry.retry import Clock, RetryPolicy, Transient
 from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority
 from tests.fakes.proxy import ForwardProxy
 from tests.fakes.raw_server import RawServer, send
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_scene import REPOSITORY, SETTINGS, WEIGHTS, failure, pull, push
+from tests.ports import closed_port
 
 
 @pytest.fixture
@@ -79,11 +82,35 @@ def test_requests_say_who_asks_and_want_no_encoding(registry: FakeRegistry) -> N
 
 
 def test_a_closed_port_is_unavailable() -> None:
-    with FakeRegistry() as gone:
-        address = gone.address
-    with RegistrySession(SETTINGS) as session:
-        error = failure(lambda: RegistryTarget(session, address, REPOSITORY).resolve("v1"))
+    with closed_port() as port, RegistrySession(SETTINGS) as session:
+        target = RegistryTarget(session, f"127.0.0.1:{port}", REPOSITORY)
+        error = failure(lambda: target.resolve("v1"))
     assert isinstance(error, RegistryUnavailable)
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_a_place_that_never_took_a_connection_is_soon_given_up(*, through_proxy: bool) -> None:
+    naps: list[float] = []
+    with closed_port() as port, closed_port() as proxy_port:
+        proxies = ProxySettings(http=f"http://127.0.0.1:{proxy_port}") if through_proxy else ProxySettings()
+        settings = RegistrySettings(proxies=proxies, plain_http=frozenset({"registry.test"}))
+        name = "registry.test" if through_proxy else f"127.0.0.1:{port}"
+        with RegistrySession(settings, clock=Clock(sleep=naps.append)) as session:
+            error = failure(lambda: RegistryTarget(session, name, REPOSITORY).resolve("v1"))
+    assert "refused" in str(error)
+    assert len(naps) == 2
+    assert sum(naps) <= 2
+
+
+def test_one_that_did_is_waited_for() -> None:
+    """It may be starting anew."""
+    naps: list[float] = []
+    with closed_port() as port, RegistrySession(clock=Clock(sleep=naps.append)) as session:
+        target = RegistryTarget(session, f"127.0.0.1:{port}", REPOSITORY)
+        with RawServer(send(b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n"), port=port):
+            assert isinstance(failure(lambda: target.resolve("v1")), NotFound)
+        assert isinstance(failure(lambda: target.resolve("v1")), Transient)
+    assert len(naps) == RetryPolicy().attempts - 1
 
 
 def test_a_certificate_is_shown_to_the_registry_and_to_nobody_else(authority: Authority) -> None:

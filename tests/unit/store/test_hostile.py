@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from mrpack.content.copy import copy
+from mrpack.content.documents import NESTING_LIMIT
 from mrpack.content.memory import MemoryTarget
-from mrpack.digest import BytesSource, Digest
+from mrpack.content.progress import silent
+from mrpack.digest import ByteSource, BytesSource, Digest
 from mrpack.errors import HostRefused, IntegrityError, MrpackError, NotFound, TransferError
 from mrpack.oci.descriptor import Descriptor
-from mrpack.oci.manifest import Manifest
+from mrpack.oci.manifest import Index, Manifest
+from mrpack.store.archive import OciArchive
+from mrpack.store.archive_stream import Outline
 from mrpack.store.durable import LINK_LEAST
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
@@ -169,6 +173,7 @@ def test_a_bundle_whose_blob_was_replaced_is_built_again(store: Store) -> None:
     blob.unlink()
     path.chmod(0o644)
     path.write_bytes(b"w" * len(WEIGHTS))
+    os.utime(path, ns=(1, 1))  # not by chance the time of the new blob
     fill(store)
     assert store.bundle(manifest).main_path.read_bytes() == WEIGHTS
 
@@ -193,6 +198,7 @@ def test_across_disks_a_bundle_is_a_copy_and_is_built_once(store: Store, other_d
     assert store.bundle(manifest).main_path.stat().st_ino == built
     path.unlink()
     path.write_bytes(b"w" * len(WEIGHTS))
+    os.utime(path, ns=(1, 1))
     assert store.bundle(manifest).main_path.read_bytes() == WEIGHTS
 
 
@@ -202,13 +208,35 @@ def test_a_layout_on_two_disks_is_refused_with_a_way_out(
     store.layout.root.mkdir(parents=True)
     (store.layout.root / "blobs").symlink_to(other_disk)
     (source := tmp_path / "model.gguf").write_bytes(WEIGHTS)
-    for bring in (
-        lambda: store.layout.push(BLOB, lambda offset: BytesSource(WEIGHTS[offset:])),
-        lambda: store.layout.adopt(BLOB, source),
-    ):
+
+    def not_opened(offset: int) -> ByteSource:
+        raise AssertionError(f"bytes from {offset} on for a disk that they cannot get to")
+
+    for bring in (lambda: store.layout.push(BLOB, not_opened), lambda: store.layout.adopt(BLOB, source)):
         with pytest.raises(HostRefused, match="several disks") as caught:
             bring()
         assert caught.value.hint
+
+
+def test_indexes_that_multiply_are_read_once(store: Store) -> None:
+    """Each names the one within a thousand times: 10^12 ways to the manifest."""
+    memory, manifest = model()
+    inner = manifest.descriptor
+    for _ in range(NESTING_LIMIT):
+        index = Index.build([inner] * 1_000)
+        inner = index.descriptor
+        memory.push_manifest(inner, index.raw, "all")
+    with store.operation() as layout:
+        copy(memory, "all", layout, "docker.io/ai/m:latest")
+    assert store.verify() == []
+    assert store.usage().reclaimable == 0
+    assert store.collect().digests == ()
+    copy(store.layout, str(inner.digest), OciArchive(store.home / "m.tar"), "v1")
+    with (store.home / "stream.tar").open("wb") as sink:
+        outline = Outline(store.layout)
+        outline.add(inner, "v1")
+        outline.write(sink, silent)
+    assert (store.home / "stream.tar").read_bytes() == (store.home / "m.tar").read_bytes()
 
 
 def test_across_disks_a_file_is_copied_and_sealed(store: Store, other_disk: Path) -> None:

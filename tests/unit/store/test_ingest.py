@@ -99,6 +99,7 @@ def test_a_linked_blob_that_was_edited_is_healed_by_writing_it_again(
     if mine.stat().st_nlink == 1:
         pytest.skip("this file system shares extents instead of linking")
     mine.write_bytes(large[::-1])
+    os.utime(mine, ns=(1, 1))  # within the grain of the clock it would have the time it had
     assert not blobs.has(digest, len(large))
     if how == "add":
         blobs.add(digest, len(large), lambda offset: BytesSource(large[offset:]))

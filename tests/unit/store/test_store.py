@@ -30,6 +30,7 @@ from mrpack.oci.reference import Reference
 from mrpack.store.durable import LINK_LEAST, sync_folder
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
+from tests.waiting import DEADLINE_S
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -161,7 +162,7 @@ def test_two_writers_of_one_blob_fetch_it_once(layout: OciLayout) -> None:
     class Waiting(Stream):
         def readinto(self, buffer: memoryview, /) -> int:
             started.set()
-            assert go_on.wait(30)
+            assert go_on.wait(DEADLINE_S)
             return super().readinto(buffer)
 
     def open_at(offset: int) -> ByteSource:
@@ -170,12 +171,12 @@ def test_two_writers_of_one_blob_fetch_it_once(layout: OciLayout) -> None:
 
     first = threading.Thread(target=layout.push, args=(describe(CONTENT), open_at))
     first.start()
-    assert started.wait(30)
+    assert started.wait(DEADLINE_S)
     second = threading.Thread(target=OciLayout(layout.root).push, args=(describe(CONTENT), open_at))
     second.start()
     go_on.set()
-    first.join(30)
-    second.join(30)
+    first.join(DEADLINE_S)
+    second.join(DEADLINE_S)
     assert opened == [0]
     assert layout.exists(describe(CONTENT))
 
