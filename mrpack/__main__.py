@@ -13,9 +13,12 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mrpack.cli.main import main as run  # noqa: PLC0415  # most of what a start takes
 
-    if is_usual:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    try:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        run()
+    except KeyboardInterrupt:  # before `run` tells it, or after
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def one_line(text: str) -> str:
 
 def from_os_error(error: OSError, doing: str) -> MrpackError:
     """The family for a failed system call; `doing` names what was tried, such as "write blob sha256:…"."""
-    place = f" ({error.filename})" if error.filename else ""
+    place = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
     if error.errno == errno.ENOENT:
         return NotFound(f"{doing}: no such file or folder{place}")
     if error.errno in _FULL:

@@ -45,7 +45,7 @@ def open_file(path: Path, name: str = "") -> ReadableFile:
     try:
         status = path.stat()
     except OSError as error:
-        raise from_os_error(error, "read") from error
+        raise from_os_error(error, f"read {path}") from error
     if not stat.S_ISREG(status.st_mode):
         raise InvalidArtifact("not a regular file", where=str(path))
     return ReadableFile(
@@ -72,4 +72,4 @@ def _read_at(path: Path, offset: int, count: int) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise from_os_error(error, "read") from error
+        raise from_os_error(error, f"read {path}") from error

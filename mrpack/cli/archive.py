@@ -76,8 +76,9 @@ def import_(invocation: Invocation, file: Path, name: str | None, referrers: boo
       mrpack import smollm2.tar registry.example.com/team/smollm2:v1
     """
     with _received(invocation, file) as path, reporting(invocation, "importing") as report:
+        called = "standard input" if file == _PIPE else str(file)
         imported = verbs.import_models(
-            invocation.workspace, path, name, called=str(file), referrers=referrers, report=report
+            invocation.workspace, path, name, called=called, referrers=referrers, report=report
         )
     invocation.result(
         "\n".join(moved.name for moved in imported),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.table import printable, render_table
+from mrpack.cli.messages import columns
+from mrpack.cli.table import narrowed, printable, render_table
 from mrpack.cli.values import local_models
 from mrpack.errors import UsageError
 from mrpack.model.amounts import human_size
@@ -18,6 +20,9 @@ from mrpack.workspace import Access
 if TYPE_CHECKING:
     from mrpack.oci.reference import ReferenceDefaults
 
+# Columns that a narrow terminal does without, and `inspect` shows.
+_SPARE: Final = ("CONTEXT", "ARCHITECTURE", "PARAMETERS")
+
 
 @command("list")
 @click.argument("name", required=False)
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
 def list_models(invocation: Invocation, name: str | None, remote: bool, access: Access) -> None:
     """List local models, or those whose reference contains NAME.
 
-    With --remote, or for another place (`ollama:`, `dmr:`, `oci:FOLDER`), the names of what is there.
+    With --remote, or for another place (`ollama:`, `dmr:`, `oci:FOLDER`), the names of what is there. A
+    narrow terminal gets fewer columns.
 
     \b
     Examples:
@@ -46,7 +52,7 @@ def list_models(invocation: Invocation, name: str | None, remote: bool, access: 
     else:
         header = ("MODEL", "PARAMETERS", "QUANTIZATION", "ARCHITECTURE", "ID", "CONTEXT", "SIZE")
         rows = [_row(model, workspace.settings.references) for model in models]
-        invocation.result(render_table(header, rows), None)
+        invocation.result(render_table(*narrowed(header, rows, columns(sys.stdout), _SPARE)), None)
     if not models:
         invocation.say(
             "no models here yet: `mrpack pull` or `mrpack package` brings one"
@@ -108,6 +114,8 @@ def tag(invocation: Invocation, model: str, new: str) -> None:
 )
 def remove(invocation: Invocation, models: tuple[str, ...], keep_blobs: bool) -> None:
     """Remove local models by name, and the content that no other model needs.
+
+    What several names share, as an id may be, removes none of them.
 
     \b
     Example:

@@ -15,7 +15,7 @@ from mrpack.workspace import Access
 
 @command("login")
 @click.argument("registry")
-@click.option("-u", "--username", metavar="NAME", help="[default: asked for on the terminal]")
+@click.option("-u", "--username", metavar="NAME", help="Who logs in.  [default: asked for on the terminal]")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @options.registry_options
 def login(

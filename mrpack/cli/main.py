@@ -228,10 +228,9 @@ def _run(arguments: list[str]) -> int:
         return 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "mrpack"
-        line = error.format_message().rstrip(".")
-        return _fail(f"{line} (see `{path} --help`)", error.exit_code, debug=debug)
+        return _fail(f"{_in_our_voice(error)} (see `{path} --help`)", error.exit_code, debug=debug)
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code, debug=debug)
+        return _fail(_in_our_voice(error), error.exit_code, debug=debug)
     except (KeyboardInterrupt, click.Abort):
         _interrupted()
     except Exception as error:
@@ -253,6 +252,12 @@ def _help_width() -> int:
         columns = 0
     most, least = _HELP_WIDTHS
     return max(min((columns or 80) - 2, most), least)
+
+
+def _in_our_voice(error: click.ClickException) -> str:
+    """What click says in sentences, and over several lines where it lists choices."""
+    line = " ".join(error.format_message().split()).rstrip(".")
+    return line[:1].lower() + line[1:]
 
 
 def _fail(line: str, code: int, *, debug: bool = False) -> int:

@@ -18,6 +18,16 @@ def can_redraw(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
+def columns(stream: TextIO) -> int | None:
+    """Of its terminal, as it says or COLUMNS; None where lines may have any length."""
+    if not stream.isatty():
+        return None
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or None
+    except (OSError, ValueError):
+        return None
+
+
 def tell(line: str) -> None:
     """One that cannot be written changes nothing about the work, and is the last that is tried."""
     try:

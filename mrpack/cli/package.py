@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.package_options import PackageOptions, package_options
+from mrpack.cli.package_options import package_options
 from mrpack.cli.progress import reporting
 from mrpack.cli.values import FILE, files
 from mrpack.errors import UsageError
-from mrpack.verbs import package as verbs
-from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized
 from mrpack.workspace import Access
+
+if TYPE_CHECKING:
+    from mrpack.verbs.package import Packaged
 
 
 @command("package")
@@ -61,12 +62,16 @@ def package(
       mrpack package --from smollm2 --set sampling.temperature=0.2 smollm2:precise
       mrpack package ./model-F16.gguf registry.example.com/team/model --quantize Q4_K_M,Q8_0 --push
     """
+    from mrpack.cli.package_request import PackageOptions  # noqa: PLC0415  # --help packs nothing
+    from mrpack.verbs import package as verbs  # noqa: PLC0415
+    from mrpack.verbs.quantize import QuantizeRequest, find_quantizer, package_quantized  # noqa: PLC0415
+
     request, name = PackageOptions(**given).request(arguments, os.environ.get("SOURCE_DATE_EPOCH"))
     if quantize is not None and request.stored is not None:
         raise UsageError("--quantize does not go with --from", hint="give the F16, BF16 or F32 file")
     if quantize is None and (imatrix or allow_requantize):
         raise UsageError("--imatrix and --allow-requantize go with --quantize")
-    done: tuple[verbs.Packaged, ...]
+    done: tuple[Packaged, ...]
     with reporting(invocation, "pushing" if push else "storing") as report:
         if quantize is None:
             done = (
@@ -110,7 +115,7 @@ def package(
     )
 
 
-def _say(invocation: Invocation, packaged: verbs.Packaged) -> None:
+def _say(invocation: Invocation, packaged: Packaged) -> None:
     config = packaged.config
     for layer in packaged.layers:
         invocation.say(f"{layer.role:<14} {layer.path}")
@@ -121,7 +126,7 @@ def _say(invocation: Invocation, packaged: verbs.Packaged) -> None:
         invocation.say(f"also {name} as {manifest.descriptor.digest}")
 
 
-def _value(packaged: verbs.Packaged) -> dict[str, Any]:
+def _value(packaged: Packaged) -> dict[str, Any]:
     config, also = packaged.config, packaged.also
     return {
         "reference": packaged.name or None,

@@ -22,6 +22,22 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.format(*row).rstrip() for row in cells)
 
 
+def narrowed(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, spare: Sequence[str]
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """What fits into `width` characters (None: any), without columns of `spare`, those named first first."""
+    if width is None:
+        return header, rows
+    with_space = (max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    widths = dict(zip(header, with_space, strict=True))
+    for name in spare:
+        if sum(widths.values()) - 2 <= width:
+            break
+        del widths[name]
+    kept = [place for place, name in enumerate(header) if name in widths]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
 def _printable_row(row: Sequence[str]) -> Sequence[str]:
     """Looked at as a whole first: there may be ten thousand."""
     return row if "".join(row).isprintable() else [*map(printable, row)]

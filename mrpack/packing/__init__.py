@@ -1,0 +1,1 @@
+"""From model files to an artifact: what it will hold, in which order, hashed once."""

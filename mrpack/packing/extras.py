@@ -123,5 +123,5 @@ def _text_layer(path: Path, role: LayerRole, facts: FileFacts) -> PlannedLayer:
     except UnicodeDecodeError:
         raise InvalidArtifact("is not UTF-8 text", where=str(path)) from None
     except OSError as error:
-        raise from_os_error(error, "package") from error
+        raise from_os_error(error, f"package {path}") from error
     return PlannedLayer(path=path.name, role=role, format="", content=path, metadata=metadata)

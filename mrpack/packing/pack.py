@@ -201,7 +201,7 @@ class _Hasher:
                     count += read
                     self._advance(layer, count)
         except OSError as error:
-            raise from_os_error(error, "package") from error
+            raise from_os_error(error, f"package {path}") from error
         if count != layer.metadata.size or _stamp(path) != stamp:
             raise IntegrityError(f"{path} changed while it was packaged", hint="repeat")
         return Digest("sha256", digest.hexdigest()), stamp
@@ -211,7 +211,7 @@ def _stamp(path: Path) -> _Stamp:
     try:
         status = os.stat(path)  # noqa: PTH116  # one call for the four facts
     except OSError as error:
-        raise from_os_error(error, "package") from error
+        raise from_os_error(error, f"package {path}") from error
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 

@@ -47,7 +47,7 @@ class FileFacts:
         try:
             status = path.stat()
         except OSError as error:
-            raise from_os_error(error, "package") from error
+            raise from_os_error(error, f"package {path}") from error
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{path} is not a regular file")
         return FileMetadata(

@@ -11,7 +11,7 @@ from typing import Final
 from mrpack.errors import InvalidArtifact, NotFound, UsageError, from_os_error
 from mrpack.formats.dduf import Advance
 from mrpack.model.pipeline import INDEX_NAME
-from mrpack.model.weight_formats import HEAD_SIZE, format_by_content
+from mrpack.model.weight_formats import HEAD_SIZE, WEIGHT_FORMATS, format_by_content, is_file_format
 from mrpack.packing.plan import Plan, Wishes
 from mrpack.packing.plan_dduf import plan_dduf
 from mrpack.packing.plan_folder import plan_diffusers, plan_safetensors
@@ -23,6 +23,8 @@ Planner = Callable[[Path, Wishes], Plan]
 PLANNERS: Final[Mapping[str, Planner]] = MappingProxyType(
     {"gguf": plan_gguf, "safetensors": plan_safetensors, "dduf": plan_dduf, "diffusers": plan_diffusers}
 )
+# What a folder's weights may be; of several the first.
+_IN_FOLDERS: Final = ("safetensors", "gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +57,15 @@ def detect(source: Path) -> str:
         with source.open("rb") as file:
             head = file.read(HEAD_SIZE)
     except OSError as error:
-        raise from_os_error(error, "package") from error
+        raise from_os_error(error, f"package {source}") from error
     kind = format_by_content(head)
-    if kind == "safetensors":
-        raise InvalidArtifact(
-            "is one file of a Safetensors model", where=str(source), hint="package its folder"
-        )
     if not kind:
+        known = " nor ".join(name.upper() for name in WEIGHT_FORMATS if is_file_format(name))
         raise InvalidArtifact(
-            "is neither GGUF nor DDUF",
-            where=str(source),
-            hint="a Safetensors model is packaged by its folder",
+            f"is neither {known}", where=str(source), hint="other models are packaged by their folders"
         )
+    if not is_file_format(kind):
+        raise InvalidArtifact(f"is one file of a {kind} model", where=str(source), hint="package its folder")
     return kind
 
 
@@ -74,7 +73,8 @@ def _detect_folder(folder: Path) -> str:
     if (folder / INDEX_NAME).is_file():
         return "diffusers"
     suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
-    for kind in ("safetensors", "gguf"):
-        if f".{kind}" in suffixes:
+    for kind in _IN_FOLDERS:
+        if WEIGHT_FORMATS[kind].suffix in suffixes:
             return kind
-    raise NotFound(f"no model files in {folder}", hint="weights are .gguf or .safetensors files")
+    known = " or ".join(WEIGHT_FORMATS[kind].suffix for kind in _IN_FOLDERS)
+    raise NotFound(f"no model files in {folder}", hint=f"weights are {known} files")

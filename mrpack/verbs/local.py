@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mrpack.errors import NotFound, StoreBusy
+from mrpack.errors import NotFound, StoreBusy, UsageError
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference
 from mrpack.store.names import StoredModel
@@ -15,6 +15,7 @@ from mrpack.workspace import Workspace
 
 if TYPE_CHECKING:
     from mrpack.store.bundle import Bundle
+    from mrpack.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +76,12 @@ def remove(workspace: Workspace, models: Sequence[str], *, keep_blobs: bool = Fa
     """Take names away, all or none of them, then free what nothing names any more.
 
     Raises:
-        NotFound, UsageError: one of the names fits no model or several; nothing was removed.
+        NotFound, UsageError: one of the names fits no model or several, or means one by what several names
+            share, as its id; nothing was removed.
     """
     store = workspace.store
     try:
-        found = tuple(store.find(name) for name in models)
+        found = tuple(_one_name(store, name) for name in models)
     except NotFound as error:
         error.hint = "nothing was removed; `mrpack list` shows what is here"
         raise
@@ -92,6 +94,16 @@ def remove(workspace: Workspace, models: Sequence[str], *, keep_blobs: bool = Fa
         except StoreBusy:
             freed = None
     return Removed(models=found, freed=freed)
+
+
+def _one_name(store: Store, name: str) -> StoredModel:
+    found = store.find_names(name)
+    if len(found) > 1:
+        names = ", ".join(model.reference.familiar(store.defaults) for model in found)
+        raise UsageError(
+            f"{name!r} has {len(found)} names: {names}", hint="nothing was removed; give those that are to go"
+        )
+    return found[0]
 
 
 def resolve(workspace: Workspace, model: str) -> Bundle:

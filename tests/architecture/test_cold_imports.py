@@ -118,5 +118,8 @@ def test_options_of_serving_are_shown_without_what_serves(command: str) -> None:
     assert not {name for name in modules if name.startswith(NOT_FOR_OPTIONS)}
 
 
-def test_packaging_looks_for_no_quantizer_unless_it_has_to() -> None:
-    assert "importlib.metadata" not in imported_by("package", "--help")
+def test_options_of_packaging_are_shown_without_what_packs() -> None:
+    modules = imported_by("package", "--help")
+    assert foreign(modules) <= {"click"}
+    assert not {name for name in modules if name.startswith(NOT_FOR_READING)}
+    assert not modules & HEAVY

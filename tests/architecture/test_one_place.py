@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrpack.cli.package_options import PackageOptions
+from mrpack.cli.package_request import PackageOptions
 from mrpack.digest import Digest
 from mrpack.model.artifact import HashedLayer, WritableDialect
 from mrpack.model.config import ModelConfig
@@ -37,7 +37,7 @@ PLACES = {
     "mrpack/neighbours/ollama.py": "the words of others",
     "mrpack/model/pipeline.py": "a library that is called as a format",
     "mrpack_runtime/engines/": "an engine's declaration",
-    "mrpack_runtime/package_server.py": "what engines of a kind open",
+    "mrpack_runtime/engine/package_server.py": "what engines of a kind open",
     "mrpack_runtime/machine/platforms.py": "the table of platforms",
     "mrpack_runtime/protocols/tokens.py": "the table of routes for tokens",
     "mrpack_runtime/protocols/ignored.py": "the table of fields that are overlooked",

@@ -51,7 +51,9 @@ def test_a_model_goes_to_another_machine_through_a_pipe(program: Mrpack, tmp_pat
 def test_a_pipe_with_something_else_is_refused(program: Mrpack) -> None:
     program("export", "none", "-", fails=3)
     assert "--json" in program("export", "tiny", "-", "--json", fails=2).last_line
-    assert program("import", "-", stdin="no archive", fails=7).last_line.startswith("mrpack: -: ")
+    assert program("import", "-", stdin="no archive", fails=7).last_line.startswith(
+        "mrpack: standard input: "
+    )
     program("import", "-", fails=7)
 
 

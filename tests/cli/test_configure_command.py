@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_serve_commands import serving
+from tests.documented_keys import checked
 from tests.fakes.llama_server import FakeLlamaServer
 from tests.processes import is_alive
 from tests.program import Mrpack
@@ -24,7 +25,8 @@ def program(mrpack: Mrpack, tmp_path: Path, tiny_model: Path) -> Mrpack:
 
 
 def effective(program: Mrpack) -> dict[str, tuple[object, str]]:
-    found = program("configure", "show", "--effective", "tiny", "--json").json["effective"]
+    shown = program("configure", "show", "--effective", "tiny", "--json").json
+    found = checked("configure show --effective", shown)["effective"]
     return {key: (entry["value"], entry["place"]) for key, entry in found.items()}
 
 
@@ -45,6 +47,7 @@ def test_settings_are_merged_and_unset_key_by_key(program):
     program("configure", "set", "tiny", 'sampling.stop=["a", "b"]')
     program("configure", "tiny", "--unset", "keep_alive")
     shown = program("configure", "show", "tiny", "--json").json
+    checked("configure MODEL, configure show", shown)
     assert shown == {"model": "tiny", "settings": {"context_size": 256, "sampling": {"stop": ["a", "b"]}}}
     assert "tiny" in program("configure", "list").out
     assert program("configure", "list", "--json").json == {"tiny": shown["settings"]}

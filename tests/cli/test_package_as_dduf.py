@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ import pytest
 from mrpack.formats.dduf import check_content, read_dduf
 from tests.fakes.tiny_safetensors import write_llama, write_stable_diffusion
 from tests.program import Mrpack
-from tests.waiting import until
 
 
 @pytest.fixture
@@ -61,13 +62,26 @@ def test_what_a_dduf_file_cannot_hold_is_said_before_anything_is_written(
     assert store_files(home, "ingest") == []
 
 
+# Kills itself as soon as it opens a file of the pipeline with part of the archive in the store.
+_KILLED = """
+import os, runpy, signal, sys
+pipeline, ingest, *sys.argv = sys.argv[1:]
+def look(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(pipeline) and os.path.isdir(ingest):
+        if os.listdir(ingest):
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(look)
+runpy.run_module("mrpack", run_name="__main__")
+"""
+
+
 def test_gc_removes_what_a_kill_leaves(mrpack: Mrpack, pipeline: Path, home: Path) -> None:
-    with (pipeline / "vae" / "zeros.txt").open("wb") as file:
-        file.truncate(2 << 30)
-    process = mrpack.start("package", pipeline, "--as", "dduf", "sd")
-    until(lambda: store_files(home, "ingest") or process.poll() is not None)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    ingest = home / ".local/share/mrpack/store/ingest"
+    arguments = [pipeline, ingest, "mrpack", "package", pipeline, "--as", "dduf", "sd"]
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, *arguments], env=mrpack.environment, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed
     assert store_files(home, "ingest")
     mrpack("gc")
     assert store_files(home, "ingest") == []

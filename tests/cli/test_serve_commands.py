@@ -79,7 +79,7 @@ def test_a_model_is_served_looked_at_and_unloaded(program: Mrpack) -> None:
         wide = served("ps", "--wide").out
         assert "llama-server" in wide
         assert "--alias" in wide
-        assert "fake: listening" in served("logs").out
+        until(lambda: "fake: listening" in served("logs").out, "the engine's log")
         assert served("run", "tiny", "hi").out == f"{TEXT}\n"
         assert "POST /v1/chat/completions 200" in served("logs", "--no-engines").out
         assert served.engine_pids == [entry["pid"]]
@@ -370,7 +370,7 @@ def test_busy_models_are_unloaded_by_force(
 ) -> None:
     llama.set_options("--delay 0.1")
     with serving(program, socket_path=socket_path) as served:
-        process = program.start("run", *served.address, "tiny", "echo " + "word " * 1000)
+        process = program.start("run", *served.address, "tiny", "echo " + "word " * 10_000)
         assert process.stdout is not None
         assert process.stdout.read(4)
         assert "tiny" in served("unload", "--all", fails=8).last_line

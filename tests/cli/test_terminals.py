@@ -34,6 +34,20 @@ def test_bars_fit_the_terminal(mrpack: Mrpack, remote: str, columns: int, shown:
     assert "\x1b[?25h" in text  # the cursor is there again
 
 
+@pytest.mark.parametrize(("columns", "shown"), [(120, "ARCHITECTURE"), (80, "QUANTIZATION"), (40, "SIZE")])
+def test_a_list_leaves_columns_out_on_a_narrow_terminal(
+    mrpack: Mrpack, tiny_model: Path, columns: int, shown: str
+) -> None:
+    mrpack("package", tiny_model, "registry.example.com/team/tiny:v1")
+    with at_terminal(mrpack, "list", columns=columns) as typist:
+        header, row, *_ = drawn_lines(typist.read_to_the_end())
+    assert shown in header
+    assert row.startswith("registry.example.com/team/tiny:v1")
+    assert len(row) <= max(columns, 80)
+    assert ("CONTEXT" in header) == (columns == 120)
+    assert "ARCHITECTURE" in mrpack("list").out
+
+
 def test_a_terminal_that_cannot_draw_gets_lines(mrpack: Mrpack, remote: str) -> None:
     with at_terminal(mrpack, "pull", remote, TERM="dumb") as typist:
         text = typist.read_to_the_end()
