@@ -1,0 +1,1 @@
+"""Serving models: the gateway, the engines behind it, and their commands."""

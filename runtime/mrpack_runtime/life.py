@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final, Protocol
 
 from mrpack.errors import EngineFailed, MrpackError
+from mrpack.store.verifying import StillWanted
 from mrpack_runtime.processes.process import EngineProcess
 from mrpack_runtime.quirks import QUIRKS, Quirks
 from mrpack_runtime.scheduling import Resident
@@ -19,8 +21,10 @@ _LOG: Final = logging.getLogger(__name__)
 class Workshop(Protocol):
     """Makes and clears away engine processes; both may block and are called in threads."""
 
-    def make(self, want: Want) -> EngineProcess:
+    def make(self, want: Want, still_wanted: StillWanted) -> EngineProcess:
         """A process that is not started, with a run folder of its own.
+
+        Calls `still_wanted` while that takes long.
 
         Raises:
             Unsupported, InvalidArtifact: this model or these settings do not fit the engine.
@@ -65,15 +69,18 @@ class Life:
 
     async def load(self, workshop: Workshop) -> None:
         """Raises as `Workshop.make` and `EngineProcess.ensure_ready`."""
-        process = self.process = await asyncio.to_thread(workshop.make, self.want)
-        if self._stop_wanted:
-            raise EngineFailed(f"{self.name} was unloaded while it was being loaded")
+        process = self.process = await asyncio.to_thread(workshop.make, self.want, self._ensure_wanted)
+        self._ensure_wanted()
         launch = process.launch
         _LOG.info("loading %s with %s (%s)", self.name, launch.engine, launch.launcher)
         await process.ensure_ready()
         self.upstream = Upstream(launch.endpoint)
         self.quirks = QUIRKS[launch.quirks]() if launch.quirks is not None else None
         _LOG.info("loaded %s in %.2f s, process %s", self.name, process.load_time_s or 0.0, process.pid)
+
+    def _ensure_wanted(self) -> None:
+        if self._stop_wanted:
+            raise EngineFailed(f"{self.name} was unloaded while it was being loaded")
 
     async def last(self) -> None:
         """Returns at the end of its process, which `error` explains then."""
@@ -83,6 +90,12 @@ class Life:
             await self.process.ensure_ready()
         except EngineFailed as error:
             self.error = error
+
+    async def ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        return self.ended.is_set()
 
     async def stop(self) -> None:
         """Makes `load` fail or `last` return."""

@@ -32,8 +32,9 @@ from mrpack_runtime.want import Want
 from mrpack_runtime.wire.upstream import Upstream
 
 _LOG: Final = logging.getLogger(__name__)
-# How long a broken connection waits for the news that its engine has died.
-_LAST_WORDS_S: Final = 2.0
+# How long a broken connection waits for the news that its engine has died, and for its last words if it has.
+_NEWS_S: Final = 2.0
+_LAST_WORDS_S: Final = 30.0
 # Timers may fire a clock tick early.
 _TIMER_SLACK_S: Final = 0.002
 _NO_MEMORY: Final = Memory()
@@ -84,11 +85,10 @@ class Lease:
 
     async def blame(self, error: EngineFailed) -> EngineFailed:
         """The reason behind a broken connection: that the engine died, when it did, with its last words."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self._life.ended.wait()
-        found = self._life.error
-        return found if isinstance(found, EngineFailed) else error
+        life = self._life
+        if not await life.ends_within(_NEWS_S) and life.process is not None and life.process.has_died():
+            await life.ends_within(_LAST_WORDS_S)  # its leash takes its time
+        return life.error if isinstance(life.error, EngineFailed) else error
 
     def release(self) -> None:
         """Idempotent."""
@@ -192,9 +192,15 @@ class Pool:
         self._notify()
 
     async def drain(self, grace_s: float) -> None:
-        """Takes no more requests, waits up to `grace_s` for those under way, then ends every engine."""
+        """Takes no more requests, waits up to `grace_s` for those under way, then ends every engine.
+
+        Requests that wait are refused at once, and what is being loaded for them ends.
+        """
         self._draining = True
         self._notify()
+        loading = [key for key, it in self._schedule.residents.items() if it.phase is Phase.LOADING]
+        for victim in self._schedule.unload(loading, force=True):
+            self._stop(self._lives[victim])
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 while self._schedule.requests and not self._hurried:
@@ -209,35 +215,42 @@ class Pool:
     async def _wait_in_line(self, want: Want, demand: Demand) -> Lease:
         key = demand.key
         self._schedule.join_line(demand)
+        deadline = asyncio.get_running_loop().time() + self._schedule.limits.wait_s
         try:
-            async with asyncio.timeout(self._schedule.limits.wait_s):
-                while True:
-                    if self._draining:
-                        raise Overloaded("shutting down", retry_after_s=10.0)
-                    match self._schedule.decide(demand, self._clock()):
-                        case Use(resident):
-                            return self._lend(resident)
-                        case Start(resident):
-                            self._start(resident, want)
-                        case Evict(victim):
-                            self._stop(self._lives[victim])
-                        case Wait():
-                            pass
-                    await self._wait_for(key)
-        except TimeoutError as error:
-            raise Overloaded(f"no engine was free for {self._schedule.limits.wait_s:g} s") from error
+            while True:
+                if self._draining:
+                    raise Overloaded("shutting down", retry_after_s=10.0)
+                match self._schedule.decide(demand, self._clock()):
+                    case Use(resident):
+                        return self._lend(resident)
+                    case Start(resident):
+                        self._start(resident, want)
+                    case Evict(victim):
+                        self._stop(self._lives[victim])
+                    case Wait():
+                        pass
+                await self._wait_for(key, deadline)
         finally:
             self._schedule.leave_line(key)
 
-    async def _wait_for(self, key: EngineKey) -> None:
-        """Until the load of this model ends, or until anything changes. Raises what made the load fail."""
+    async def _wait_for(self, key: EngineKey, deadline: float) -> None:
+        """Until the load of this model ends, which has a limit of its own, or until anything changes.
+
+        Raises:
+            Overloaded: nothing did up to `deadline`.
+            MrpackError: what made the load fail.
+        """
         resident = self._schedule.residents.get(key)
         if resident is None or resident.phase is not Phase.LOADING:
-            await self._change()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._change()
+            except TimeoutError as error:
+                raise Overloaded(f"no engine was free for {self._schedule.limits.wait_s:g} s") from error
             return
         life = self._lives[resident]
         await life.settled.wait()
-        if life.error is not None:
+        if life.error is not None and not self._draining:
             raise life.error.with_traceback(None)
 
     def _lend(self, resident: Resident) -> Lease:

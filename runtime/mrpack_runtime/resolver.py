@@ -15,9 +15,9 @@ from typing import Final
 from mrpack.errors import HostRefused, NotFound, Unsupported
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import Overrides
-from mrpack_runtime.engine import Engine, ModelBundle, Operation
+from mrpack_runtime.engine import Engine, EngineSettings, ModelBundle, Operation, SharesProcesses
+from mrpack_runtime.engine.memory_needs import estimate
 from mrpack_runtime.machine.host import HostFacts, HostNow
-from mrpack_runtime.memory_needs import estimate
 from mrpack_runtime.models.library import Library, LibraryEntry, PullingLibrary
 from mrpack_runtime.scheduling import EngineKey
 from mrpack_runtime.select import EngineChoice, choose_engine
@@ -30,6 +30,8 @@ _CACHE_LIMIT: Final = 1024
 # A tag that moves is followed as soon as this; settings are at once.
 _STAMP_AGE_S: Final = 0.05
 _PULLS_AT_ONCE: Final = 4
+# By format, architecture and quantization.
+_EngineByLabels = dict[tuple[str, str, str], Engine | None]
 
 
 class EngineMismatch(Unsupported):
@@ -77,7 +79,7 @@ class Resolver:
         self._stamp: tuple[Hashable, Hashable, HostFacts] | None = None
         self._looked = -math.inf
         self._known: dict[tuple[str, str | None, Operation | None], Want] = {}
-        self._by_labels: dict[tuple[str, str, str], Engine | None] = {}
+        self._by_labels: _EngineByLabels = {}
         self._pulls: dict[str, asyncio.Future[None]] = {}
         # Of their own: slow ones must not keep those waiting whose models are here.
         self._pull_threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "pull")
@@ -95,7 +97,8 @@ class Resolver:
         self._look_for_changes()
         wanted = engine or self._default_engine
         key = (name, wanted, operation)
-        want = self._known.get(key)
+        known = self._known  # a change that comes while we look puts another in its place
+        want = known.get(key)
         if want is None:
             try:
                 want = await asyncio.to_thread(self._find, *key)
@@ -104,10 +107,10 @@ class Resolver:
                     raise
                 await self._fetch(name, self._library)
                 want = await asyncio.to_thread(self._find, *key)
-            if len(self._known) >= _CACHE_LIMIT:
-                self._known.clear()
+            if len(known) >= _CACHE_LIMIT:
+                known.clear()
             if self._current_stamp() == self._stamp:
-                self._known[key] = want
+                known[key] = want
         return want
 
     async def look(self, name: str) -> Want | None:
@@ -126,14 +129,15 @@ class Resolver:
     async def expect(self, entries: Iterable[LibraryEntry]) -> list[Expected | None]:
         """What would serve each, as far as labels tell; None: nothing here. Lays no model out."""
         self._look_for_changes()
-        return await asyncio.to_thread(lambda: [self._expect(entry) for entry in entries])
+        known = self._by_labels
+        return await asyncio.to_thread(lambda: [self._expect(entry, known) for entry in entries])
 
-    def _expect(self, entry: LibraryEntry) -> Expected | None:
+    def _expect(self, entry: LibraryEntry, known: _EngineByLabels) -> Expected | None:
         config = entry.config
         labels = (config.format, config.architecture, config.quantization)
-        if labels not in self._by_labels:
-            self._by_labels[labels] = self._engine_for(*labels)
-        engine = self._by_labels[labels]
+        if labels not in known:
+            known[labels] = self._engine_for(*labels)
+        engine = known[labels]
         if engine is None:
             return None
         configured = Overrides()
@@ -157,8 +161,8 @@ class Resolver:
         self._configured_stamp = configured
         stamp = self._current_stamp()
         if stamp != self._stamp:
-            self._known.clear()
-            self._by_labels.clear()
+            self._known = {}
+            self._by_labels = {}
             self._stamp = stamp
 
     def _current_stamp(self) -> tuple[Hashable, Hashable, HostFacts]:
@@ -176,7 +180,7 @@ class Resolver:
             bundle=bundle,
             choice=choice,
             settings=settings,
-            key=EngineKey(bundle.digest, choice.engine.name, operation, settings.engine.fingerprint),
+            key=_key(bundle, choice.engine, settings.engine),
             need=estimate(choice.engine, choice.installation, bundle, settings.engine, self._host()),
         )
 
@@ -203,3 +207,10 @@ class Resolver:
         error = None if task.cancelled() else task.exception()
         if error is not None:  # those who asked may be gone
             _LOG.warning("pulling %s failed: %s", name, error)
+
+
+def _key(bundle: ModelBundle, engine: Engine, settings: EngineSettings) -> EngineKey:
+    operation = settings.operation
+    if isinstance(engine, SharesProcesses):
+        operation = engine.served_by.get(operation, operation)
+    return EngineKey(bundle.digest, engine.name, operation, settings.fingerprint)

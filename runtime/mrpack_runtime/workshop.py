@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mrpack.errors import MrpackError, from_os_error
+from mrpack.store.verifying import StillWanted
 from mrpack_runtime.confinement import Kernel, Sandbox, confine, probe_kernel
 from mrpack_runtime.engine import Launch, LaunchRequest, ModelBundle
 from mrpack_runtime.machine.host import HostNow
@@ -22,7 +23,7 @@ class EngineWorkshop:
 
     Logs go to `log_folder`, one file (and its predecessor) for each model and engine. `kernel` is asked what
     it can hold engines to, when one is confined. `check` looks at a model's files before an engine may; it
-    raises when they are not to be opened.
+    raises when they are not to be opened, and calls what it is given as `make` does.
     """
 
     host: HostNow
@@ -30,12 +31,12 @@ class EngineWorkshop:
     log_folder: Path
     sandbox: Sandbox = Sandbox.AUTO
     kernel: Callable[[], Kernel] = probe_kernel
-    check: Callable[[ModelBundle], None] | None = None
+    check: Callable[[ModelBundle, StillWanted], None] | None = None
     _folders: dict[EngineProcess, Path] = field(default_factory=dict)
 
-    def make(self, want: Want) -> EngineProcess:
+    def make(self, want: Want, still_wanted: StillWanted) -> EngineProcess:
         if self.check is not None:
-            self.check(want.bundle)
+            self.check(want.bundle, still_wanted)
         folder = self._make_folder()
         try:
             launch = self._launch(want, folder)

@@ -14,6 +14,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.mediatypes import OCI_EMPTY
 from tests.fakes.http_answer import HttpAnswer
+from tests.waiting import DEADLINE_S
 
 CONFIG = b"{}"
 
@@ -41,7 +42,7 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """An iterable body goes out in chunks."""
-        connection = http.client.HTTPConnection(*self.endpoint, timeout=30)
+        connection = http.client.HTTPConnection(*self.endpoint, timeout=DEADLINE_S)
         try:
             connection.request(method, path, body, dict(headers or {}), encode_chunked=True)
             response = connection.getresponse()
@@ -52,7 +53,7 @@ class ApiClient:
 
     def raw(self, content: bytes, *, until_close: bool = True) -> bytes:
         """What comes back for these very bytes, until the server closes (or the first piece)."""
-        with socket.create_connection(self.endpoint, timeout=30) as sock:
+        with socket.create_connection(self.endpoint, timeout=DEADLINE_S) as sock:
             sock.sendall(content)
             received = b""
             while chunk := sock.recv(65536):

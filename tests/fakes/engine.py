@@ -5,7 +5,8 @@
 Answers like llama-server: `/health` (503 while loading), chat, completions, embeddings, rerank, images,
 models, with streams and usage. The text is `Hello from a fake engine.`; a prompt that starts with `echo `
 is answered by the rest of it. A request may carry `"fake": {"chunks": 100, "delay": 0.01}` for a longer or
-slower stream, `"tools": [{"name": "f", "arguments": "{}"}]` for calls of functions, `"thoughts": "hm"` for
+slower stream, `"wait": true` for one that goes on after its first event when there is a file `go` in this
+program's folder, `"tools": [{"name": "f", "arguments": "{}"}]` for calls of functions, `"thoughts": "hm"` for
 what it thinks before. For tests: `/fake/state` tells pid, children and open streams, `/fake/streams` the
 streams alone, `/fake/requests` the bodies received, `/fake/environment` what it was started with.
 """
@@ -20,14 +21,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import cycle, islice
 from typing import Any
 
 MODES = {
     "ok": "healthy at once",
     "slow": "loads for --load-time seconds",
     "hang": "/health stays 503",
+    "wait": "loads until there is a file `go` in its folder",
     "mute": "accepts connections and never answers",
     "crash": "writes its reason to stderr and exits with 3 before it listens",
     "crash-loop": "gets ready and exits with 4 at the first inference request",
@@ -66,6 +70,14 @@ class State:
     children: list[int] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
 
+    def is_ready(self) -> bool:
+        match self.options.mode:
+            case "hang":
+                return False
+            case "wait":
+                return may_go()
+        return time.monotonic() >= self.ready_at
+
     def to_json(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
@@ -76,7 +88,11 @@ class State:
         }
 
 
-def words(body: dict[str, Any]) -> list[str]:
+def may_go() -> bool:
+    return os.path.exists("go")  # pathlib takes long to import
+
+
+def words(body: dict[str, Any]) -> Iterator[str]:
     prompt = body.get("prompt") or ""
     for message in body.get("messages") or ():
         content = message.get("content")
@@ -84,11 +100,11 @@ def words(body: dict[str, Any]) -> list[str]:
     text = prompt[5:] if isinstance(prompt, str) and prompt.startswith("echo ") else TEXT
     parts = [part + " " for part in text.split(" ")]
     parts[-1] = parts[-1].rstrip(" ")
-    return [parts[i % len(parts)] for i in range(body.get("fake", {}).get("chunks", len(parts)))]
+    return islice(cycle(parts), body.get("fake", {}).get("chunks", len(parts)))
 
 
 def usage(body: dict[str, Any]) -> dict[str, int]:
-    count = len(words(body))
+    count = sum(1 for _ in words(body))
     return {"prompt_tokens": 3, "completion_tokens": count, "total_tokens": 3 + count}
 
 
@@ -102,10 +118,10 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
         case "/v1/chat/completions":
             message = {"role": "assistant", "content": text, **calls_and_thoughts(body)}
             reason = "tool_calls" if "tool_calls" in message else "stop"
-            choice = {"index": 0, "message": message, "finish_reason": reason}
+            choice = {"index": 0, "message": message, "finish_reason": reason, **odds(body, *words(body))}
             return envelope("chat.completion", state, choices=[choice], usage=usage(body))
         case "/v1/completions":
-            choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}
+            choice = {"index": 0, "text": text, "finish_reason": "stop", **odds(body, *words(body))}
             return envelope("text_completion", state, choices=[choice], usage=usage(body))
         case "/v1/embeddings":
             given = body.get("input", "")
@@ -132,6 +148,16 @@ def answer(path: str, body: dict[str, Any], state: State) -> dict[str, Any]:
     return {}
 
 
+def odds(body: dict[str, Any], *tokens: str) -> dict[str, Any]:
+    """How likely each was, in the shape of chats, also for completions: none without alternatives."""
+    asked = body.get("logprobs")
+    count = int((body.get("top_logprobs", 20) if asked is True else asked) or 0)
+    if not count:
+        return {"logprobs": None}
+    rows = [{"token": token, "bytes": list(token.encode()), "logprob": -0.5} for token in tokens]
+    return {"logprobs": {"content": [{**row, "top_logprobs": [row] * count} for row in rows]}}
+
+
 def calls_and_thoughts(body: dict[str, Any]) -> dict[str, Any]:
     fake = body.get("fake", {})
     found: dict[str, Any] = {}
@@ -145,37 +171,34 @@ def calls_and_thoughts(body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def chunks(path: str, body: dict[str, Any], state: State) -> list[dict[str, Any]]:
+def chunks(path: str, body: dict[str, Any], state: State) -> Iterator[dict[str, Any]]:
+    """One by one: there may be more than memory holds."""
     chat = path == "/v1/chat/completions"
     kind = "chat.completion.chunk" if chat else "text_completion"
 
-    def event(text: str | None, reason: str | None) -> dict[str, Any]:
-        part: dict[str, Any] = (
-            {"delta": {"content": text} if text is not None else {}} if chat else {"text": text or ""}
-        )
-        return envelope(kind, state, choices=[{"index": 0, **part, "finish_reason": reason}])
+    def event(part: dict[str, Any], reason: str | None = None, **rest: Any) -> dict[str, Any]:
+        choice = {"index": 0, **part, "finish_reason": reason}
+        return envelope(kind, state, choices=[choice], **rest)
 
-    events = [event(word, None) for word in words(body)] + [event(None, "stop")]
-    if chat:
-        first = {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
-        events.insert(0, envelope(kind, state, choices=[first]))
-        found = calls_and_thoughts(body)
-        if "reasoning_content" in found:
-            delta = {"reasoning_content": found["reasoning_content"]}
-            events.insert(1, envelope(kind, state, choices=[{"index": 0, "delta": delta}]))
-        for call in found.get("tool_calls", ()):
-            choice = {"index": 0, "delta": {"tool_calls": [call]}}
-            events.insert(-1, envelope(kind, state, choices=[choice]))
-        if "tool_calls" in found:
-            events[-1]["choices"][0]["finish_reason"] = "tool_calls"
+    def said(text: str) -> dict[str, Any]:
+        return ({"delta": {"content": text}} if chat else {"text": text}) | odds(body, text)
+
+    first = {"delta": {"role": "assistant", "content": None}}
     if body.get("return_progress"):
-        for processed in (0, 3):
-            choice = {"index": 0, "delta": {"role": "assistant", "content": None}, "finish_reason": None}
-            progress = {"total": 3, "cache": 0, "processed": processed, "time_ms": 0}
-            events.insert(0, envelope(kind, state, choices=[choice], prompt_progress=progress))
+        for processed in (3, 0):
+            yield event(first, prompt_progress={"total": 3, "cache": 0, "processed": processed, "time_ms": 0})
+    found = calls_and_thoughts(body) if chat else {}
+    if chat:
+        yield event(first)
+    if "reasoning_content" in found:
+        yield event({"delta": {"reasoning_content": found["reasoning_content"]}})
+    for word in words(body):
+        yield event(said(word))
+    for call in found.get("tool_calls", ()):
+        yield event({"delta": {"tool_calls": [call]}})
+    yield event({"delta": {}} if chat else said(""), "tool_calls" if "tool_calls" in found else "stop")
     if (body.get("stream_options") or {}).get("include_usage"):
-        events.append(envelope(kind, state, choices=[], usage=usage(body)))
-    return events
+        yield envelope(kind, state, choices=[], usage=usage(body))
 
 
 def reply(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
@@ -193,7 +216,8 @@ async def stream(
     def send(content: bytes) -> None:
         writer.write(b"%x\r\n%s\r\n" % (len(content), content))
 
-    mode, delay = state.options.mode, body.get("fake", {}).get("delay", state.options.delay)
+    mode, fake = state.options.mode, body.get("fake", {})
+    delay, waits = fake.get("delay", state.options.delay), fake.get("wait", False)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     state.open_streams += 1
     state.streams += 1
@@ -215,6 +239,8 @@ async def stream(
             await writer.drain()
             if delay:
                 await asyncio.wait({gone}, timeout=delay)
+            while waits and not (gone.done() or may_go()):
+                await asyncio.wait({gone}, timeout=0.01)
         send(b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
@@ -247,7 +273,7 @@ async def one_request(state: State, reader: asyncio.StreamReader, writer: asynci
         await reader.read()
         return False
     if method == "GET":
-        ready = mode != "hang" and time.monotonic() >= state.ready_at
+        ready = state.is_ready()
         got: dict[str, Any] = {
             "/health": {"status": "ok"} if ready else {"error": {"message": "Loading model", "code": 503}},
             "/v1/models": {"object": "list", "data": [{"id": state.options.alias, "object": "model"}]},

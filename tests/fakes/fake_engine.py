@@ -36,6 +36,12 @@ class FakeEngine:
     arguments: tuple[str, ...] = ()
     launches: list[Launch] = field(default_factory=list)
 
+    def let_go(self) -> None:
+        """What waits for it in the process that was started last (or is about to be) goes on."""
+        endpoint = self.launches[-1].endpoint
+        assert isinstance(endpoint, UnixEndpoint)
+        endpoint.path.with_name("go").touch()
+
     def installations(self, host: HostFacts) -> tuple[Installation, ...]:
         return (
             (Installation(launcher="program", version="1.0", where=str(PROGRAM)),) if self.installed else ()

@@ -103,11 +103,11 @@ class Client:
         )
 
     async def start_stream(
-        self, model: str = "fake", *, chunks: int = 5, delay: float = 0.0
+        self, model: str = "fake", **fake: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Returns after the first event, which has to be a chunk of its own."""
+        """Returns after the first event, which has to be a chunk of its own; `fake` is for the engine."""
         reader, writer = await self.connect()
-        body = json.dumps(chat_body(model, stream=True, fake={"chunks": chunks, "delay": delay})).encode()
+        body = json.dumps(chat_body(model, stream=True, fake=fake)).encode()
         writer.write(request_bytes("POST", CHAT, body, {"Content-Type": "application/json"}))
         async with asyncio.timeout(DEADLINE_S):
             status, _ = await read_head(reader)
@@ -222,6 +222,7 @@ async def gateway(
     tls: SSLContext | None = None,
     log_prompts: bool = False,
     body_room: int | None = None,
+    configured: MemorySettings | None = None,
 ) -> AsyncIterator[Running]:
     """Each name of `models` is a model of its own; `settings` is a document of overrides."""
     engine = engine or FakeEngine()
@@ -232,7 +233,7 @@ async def gateway(
     for number, name in enumerate(models):
         library.add(name, f"GGUF {number}".encode())
     pool = Pool(EngineWorkshop(this_host, folder / "run", folder / "logs"), limits)
-    configured = MemorySettings()
+    configured = configured or MemorySettings()
     parts = Gateway(
         library=library,
         resolver=Resolver(

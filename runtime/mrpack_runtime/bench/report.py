@@ -1,37 +1,44 @@
-"""Figures for people: the rows of a table, and panels of a chart."""
+"""Figures for people: the lines of a table, and panels of a chart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mrpack_runtime.bench.chart import Panel
 from mrpack_runtime.bench.figures import Figures, Spread
 
-HEADER: Final = (
-    *("AT ONCE", "REQUESTS", "FIRST TOKEN", "p95", "NEXT TOKENS", "p95", "WHOLE ANSWER", "p95"),
-    *("TOKENS/S EACH", "ALL", "ERRORS"),
-)
+# What a line of the table is called, and says of one measurement.
+_LINES: Final[dict[str, Callable[[Figures], str]]] = {
+    "at once": lambda figures: str(figures.concurrency),
+    "requests": lambda figures: str(len(figures.samples)),
+    "errors": lambda figures: str(sum(figures.errors.values())),
+    "first token": lambda figures: _p50(figures.first_s),
+    "first token, p95": lambda figures: _p95(figures.first_s),
+    "next tokens": lambda figures: _p50(figures.token_s),
+    "next tokens, p95": lambda figures: _p95(figures.token_s),
+    "whole answer": lambda figures: _p50(figures.total_s),
+    "whole answer, p95": lambda figures: _p95(figures.total_s),
+    "tokens/s each": lambda figures: _rate(figures.request_tokens_per_s),
+    "tokens/s all": lambda figures: _rate(figures.tokens_per_s),
+}
 
 
-def rows(measured: Sequence[Figures]) -> list[tuple[str, ...]]:
-    return [
-        (
-            str(figures.concurrency),
-            str(len(figures.samples)),
-            *_spread(figures.first_s),
-            *_spread(figures.token_s),
-            *_spread(figures.total_s),
-            "" if figures.request_tokens_per_s is None else f"{figures.request_tokens_per_s:.1f}",
-            f"{figures.tokens_per_s:.1f}",
-            str(sum(figures.errors.values())),
-        )
-        for figures in measured
-    ]
+def lines(measured: Sequence[Figures]) -> list[tuple[str, ...]]:
+    """Names first, and a column for each measurement: the usual three fit into half a terminal."""
+    return [(name, *map(said, measured)) for name, said in _LINES.items()]
 
 
-def _spread(spread: Spread | None) -> tuple[str, str]:
-    return ("", "") if spread is None else (duration(spread.p50), duration(spread.p95))
+def _p50(spread: Spread | None) -> str:
+    return "" if spread is None else duration(spread.p50)
+
+
+def _p95(spread: Spread | None) -> str:
+    return "" if spread is None else duration(spread.p95)
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    return "" if tokens_per_s is None else f"{tokens_per_s:.1f}"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""The commands that talk to a gateway or make one, and those for engines."""

@@ -46,7 +46,7 @@ def read_attachment(path: Path) -> Attachment:
     except IsADirectoryError as error:
         raise UsageError(f"{path} is a folder", hint="name the files in it, one by one") from error
     except OSError as error:
-        raise from_os_error(error, "read the file") from error
+        raise from_os_error(error, f"read {path}") from error
     if (kind := _picture(content)) is not None:
         url = f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
         return Attachment(name=path.name, text=url, is_picture=True, size=size)

@@ -19,7 +19,7 @@ from mrpack.cli.values import FILE, local_models
 from mrpack.errors import EngineFailed, UsageError, from_os_error
 from mrpack_runtime.bench.chart import svg
 from mrpack_runtime.bench.figures import Figures, Sample
-from mrpack_runtime.bench.report import HEADER, duration, panels, rows
+from mrpack_runtime.bench.report import duration, lines, panels
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.tuning import tuning_options
 
@@ -144,8 +144,8 @@ def _the_model(invocation: Invocation, client: GatewayClient) -> str:
         store = invocation.workspace.store
         names = {model.reference.familiar(store.defaults) for model in store.models()}
     if len(names) != 1:
-        several = f"one of {', '.join(sorted(names)[:5])}" if names else "there is none here yet"
-        raise UsageError(f"name the MODEL: {several}")
+        several = f"{len(names)} are here" if names else "there is none here yet"
+        raise UsageError(f"name the MODEL: {several}", hint="`mrpack list` shows them" if names else None)
     return names.pop()
 
 
@@ -217,22 +217,25 @@ def _facts(client: GatewayClient, load: Load, warm: Sample) -> dict[str, Any]:
 
 
 def _text(facts: dict[str, Any], measured: Sequence[Figures]) -> str:
-    lines = [printable(_heading(facts)), "", render_table(HEADER, rows(measured))]
-    return "\n".join(lines)
+    first, *others = lines(measured)
+    return "\n".join([*map(printable, _heading(facts)), "", render_table(first, others)])
 
 
-def _heading(facts: dict[str, Any]) -> str:
+def _heading(facts: dict[str, Any]) -> tuple[str, str]:
+    """What was measured, and how."""
     how = " ".join(str(facts[name]) for name in ("engine", "launcher", "version") if facts[name])
     loaded = f", loaded in {duration(facts['load_time_s'])}" if facts["load_time_s"] else ""
     return (
-        f"{facts['model']} on {how or 'an engine'}{loaded}; "
-        f"{facts['prompt_tokens']} tokens in, {facts['max_tokens']} out; {facts['machine']}"
+        f"{facts['model']} on {how or 'an engine'}{loaded}",
+        f"{facts['prompt_tokens']} tokens in, {facts['max_tokens']} out; {facts['machine']}",
     )
 
 
 def _draw(path: Path, facts: dict[str, Any], measured: Sequence[Figures]) -> None:
     try:
-        path.write_text(svg(str(facts["model"]), panels(measured), note=_heading(facts)), encoding="utf-8")
+        path.write_text(
+            svg(str(facts["model"]), panels(measured), note="; ".join(_heading(facts))), encoding="utf-8"
+        )
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
 

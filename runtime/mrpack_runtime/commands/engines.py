@@ -10,7 +10,7 @@ from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.table import printable, render_table
 
 if TYPE_CHECKING:
-    from mrpack_runtime.availability import EngineState
+    from mrpack_runtime.runners.availability import EngineState
 
 # Columns for the names of engines.
 _NAME: Final = 12
@@ -27,8 +27,8 @@ def list_engines(invocation: Invocation) -> None:
       mrpack engines
       mrpack engines --json
     """
-    from mrpack_runtime.availability import survey  # noqa: PLC0415  # --help looks at no machine
     from mrpack_runtime.engines import engines  # noqa: PLC0415
+    from mrpack_runtime.runners.availability import survey  # noqa: PLC0415  # --help looks at no machine
     from mrpack_runtime.runners.host import engine_folders, host_with_engines  # noqa: PLC0415
 
     home = invocation.settings.home

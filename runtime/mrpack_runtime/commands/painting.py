@@ -151,7 +151,7 @@ class Place:
     count: int
 
     @classmethod
-    def of(cls, output: str | None, count: int, *, is_json: bool) -> Place:
+    def of(cls, output: str | None, count: int, *, model: str, is_json: bool) -> Place:
         """Raises UsageError before any work is done."""
         if output == _PIPE:
             if count > 1 or is_json:
@@ -161,7 +161,7 @@ class Place:
             return cls(None, is_pipe=True, format="png", count=count)
         if output is None:
             if is_json or not sys.stdout.isatty() or find_encoder(os.environ) is None:
-                raise UsageError("this model paints images", hint="say where they go: --output FILE.png")
+                raise UsageError(f"{model} paints images", hint="say where they go: --output FILE.png")
             return cls(None, is_pipe=False, format="png", count=count)
         path = Path(output)
         if path.suffix.lower() not in _FORMATS:

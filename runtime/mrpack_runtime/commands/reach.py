@@ -70,8 +70,8 @@ def reach_gateway(
     import logging  # noqa: PLC0415  # a running gateway keeps its own
 
     from mrpack_runtime.assembly import GatewayOptions  # noqa: PLC0415  # only a gateway needs a server
+    from mrpack_runtime.commands.private import private_gateway  # noqa: PLC0415
     from mrpack_runtime.gateway.guard import Policy  # noqa: PLC0415
-    from mrpack_runtime.private import private_gateway  # noqa: PLC0415
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
     if not invocation.verbose:

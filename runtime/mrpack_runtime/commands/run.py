@@ -29,9 +29,6 @@ _STDIN_LIMIT: Final = 16 * 1024 * 1024
 @command("run")
 @click.argument("model", shell_complete=local_models)
 @click.argument("prompt", required=False)
-@client_options
-@tuning_options
-@painting_options
 @click.option(
     "--file",
     "files",
@@ -53,6 +50,9 @@ _STDIN_LIMIT: Final = 16 * 1024 * 1024
     show_default=True,
     help="Whether MODEL is pulled when it is not here.",
 )
+@painting_options
+@tuning_options
+@client_options
 def run(
     invocation: Invocation,
     *,
@@ -97,7 +97,7 @@ def run(
     if is_painter:
         if question is None:
             raise UsageError(f"{model} paints images, and there is no PROMPT")
-        place = Place.of(painting.output, painting.images or 1, is_json=invocation.json)
+        place = Place.of(painting.output, painting.images or 1, model=model, is_json=invocation.json)
         with reach_gateway(invocation, client, model, backend, tuning) as found:
             paint(invocation, found, model, question, painting, place, seed)
         return

@@ -45,7 +45,7 @@ def status(invocation: Invocation, *, watch: float | None, client: GatewayClient
 
 
 def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Look:
-    from mrpack_runtime.wire.client import NotRunning, Stranger  # noqa: PLC0415  # --help speaks no HTTP
+    from mrpack_runtime.wire.client import NotRunning  # noqa: PLC0415  # --help speaks no HTTP
 
     try:
         version: str | None = client.version()
@@ -54,7 +54,7 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
         first = f"mrpack {version} is running at {client.url}"
     except NotRunning as error:
         version, engines, models = None, installed(), []
-        first = str(error) if isinstance(error, Stranger) else f"no gateway at {client.url}"
+        first = str(error)
     rows = []
     for name, text in engines.items():
         word, _, detail = text.partition(": ")
@@ -75,8 +75,8 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
 
 
 def _installed(invocation: Invocation) -> dict[str, str]:
-    from mrpack_runtime.availability import availability  # noqa: PLC0415  # a running gateway knows it
     from mrpack_runtime.engines import engines  # noqa: PLC0415
+    from mrpack_runtime.runners.availability import availability  # noqa: PLC0415  # a running gateway knows it
     from mrpack_runtime.runners.host import host_with_engines  # noqa: PLC0415
 
     with host_with_engines(invocation.settings.home, os.environ) as host:

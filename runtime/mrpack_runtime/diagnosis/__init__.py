@@ -1,0 +1,1 @@
+"""What keeps engines from running here, and what repairs it."""

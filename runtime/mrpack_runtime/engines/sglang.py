@@ -6,8 +6,8 @@ from typing import Final
 
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import LaunchRequest, Operation
+from mrpack_runtime.engine.package_server import PackageServer
 from mrpack_runtime.machine.host import HostFacts
-from mrpack_runtime.package_server import PackageServer
 from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 _POOLING: Final = frozenset({Operation.EMBEDDING, Operation.RERANKING})

@@ -1,0 +1,1 @@
+"""The gateway: HTTP from clients, answered by the engines of a pool."""

@@ -14,7 +14,7 @@ from mrpack_runtime.gateway.connections import Deadlines
 from mrpack_runtime.gateway.errors import BodyTimeout, NotJson, PayloadTooLarge, UnsupportedMediaType
 from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.image_server.form import BadForm, is_form, parse_form
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.scheduling import Overloaded
 
 if TYPE_CHECKING:

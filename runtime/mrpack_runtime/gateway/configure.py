@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from mrpack.errors import Unsupported
@@ -35,7 +36,7 @@ async def configure(call: Call) -> Reply:
         running = [shot for shot in pool.snapshot() if shot.key.digest == want.bundle.digest]
         if any(shot.busy for shot in running):
             raise ModelRuns("runner already active", hint="the model answers a request now; try again")
-        call.gateway.configured.set(want.bundle.name, overrides)
+        await asyncio.to_thread(call.gateway.configured.set, want.bundle.name, overrides)
         await pool.unload([shot.key for shot in running])
     if preload:
         with await lease(call):

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mrpack.errors import NotFound
-from mrpack_runtime.availability import availability
 from mrpack_runtime.gateway.guard import may_manage
 from mrpack_runtime.gateway.logbook import Choice, all_engines
 from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.protocols.dmr import DOCKERS_CLIENT, status_for_docker
 from mrpack_runtime.protocols.fields import as_switch
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
+from mrpack_runtime.runners.availability import availability
 from mrpack_runtime.scheduling import EngineKey, Overloaded, Phase
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mrpack.model.overrides.kinds import INT32_MAX
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.gateway.queries import FLAGS
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.keeping import SCHEMA as KEEP_ALIVE
 from mrpack_runtime.protocols.openai import BETWEEN_FIELDS, COMPLETION, EMBEDDING, FIELDS, IMAGES, REQUIRED
 
 JsonObject = dict[str, Any]
-JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
 _FORM: Final = "multipart/form-data"
@@ -29,10 +29,10 @@ class Description:
     """
 
     body: JsonObject | None = None
-    takes: str = JSON
+    takes: str = JSON_TYPE
     query: Mapping[str, JsonObject] = field(default_factory=dict)
     status: str = "200"
-    answers: tuple[str, ...] = (JSON,)
+    answers: tuple[str, ...] = (JSON_TYPE,)
 
 
 def _object(required: str = "", /, **properties: JsonObject) -> JsonObject:
@@ -85,11 +85,11 @@ _TURNS: Final[JsonObject] = {
 }
 _FLAG: Final[JsonObject] = {"enum": list(FLAGS)}
 _REFUSED: Final = Description(status="")
-_STREAMED: Final = (JSON, EVENTS)
+_STREAMED: Final = (JSON_TYPE, EVENTS)
 _INSTALLED: Final = Description(
     body=_object("backend", backend={"type": "string", "pattern": r"\S"}), status=""
 )
-_LINED: Final = (JSON, LINES)
+_LINED: Final = (JSON_TYPE, LINES)
 _TAG: Final[JsonObject] = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"}
 
 # By method and the last words of a path; the longest that fits counts.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mrpack.errors import AccessDenied, EngineFailed, MrpackError, NotFound
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 _SERVER_ERROR: Final = 500
 # The official clients would ask again: after 409, and after all from 500 on.
@@ -16,8 +16,7 @@ ErrorShape = Callable[[int, dict[str, Any]], dict[str, Any]]
 """From a status and an error as OpenAI writes it, without envelope, to the whole body of an answer."""
 
 
-def openai_shape(status: int, error: dict[str, Any]) -> dict[str, Any]:
-    del status
+def openai_shape(_status: int, error: dict[str, Any]) -> dict[str, Any]:
     return {"error": error}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from mrpack_runtime.protocols import Answering, Framing
@@ -129,9 +129,9 @@ class TranslatedEvents:
                 raise BrokenAnswer(_reason(event["error"]))
             for passed in (event,) if self._exchange is None else self._exchange.chunk(event):
                 sent += self._answering.chunk(passed)
-        if self._reader.done and not was_done:
-            sent += self._answering.end()
-        return b"".join(map(self._framing.encode, sent))
+        if not self._reader.done or was_done:
+            return self._framed(sent)
+        return self._framed([*sent, *self._answering.end()]) + self._framing.end
 
     def end(self) -> bytes:
         rest = self.feed(b"\n")
@@ -139,7 +139,10 @@ class TranslatedEvents:
         return rest
 
     def failed(self, error: dict[str, Any]) -> bytes:
-        return b"".join(map(self._framing.encode, self._answering.failed(error)))
+        return self._framed(self._answering.failed(error))
+
+    def _framed(self, events: Iterable[dict[str, Any]]) -> bytes:
+        return b"".join(map(self._framing.encode, events))
 
 
 class EventReader:

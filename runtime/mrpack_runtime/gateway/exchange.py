@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from mrpack_runtime.gateway.heads import RequestHead, answer_head
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.wire.framing import ChunkReader, Malformed
 
 # Of a body that nobody reads yet: then its client has to wait.

@@ -14,7 +14,7 @@ from typing import Final
 
 from mrpack.errors import AccessDenied, UsageError
 from mrpack_runtime.gateway.errors import Forbidden, KeyRequired
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 # In the small letters that browsers write; any port is `*`.

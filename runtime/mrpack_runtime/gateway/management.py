@@ -14,7 +14,7 @@ from mrpack_runtime.gateway.progress import on_shelf, shelf_of, told
 from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.gateway.removal import ModelRuns, ensure_not_running
 from mrpack_runtime.protocols.dmr import ProgressLines, model_json
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

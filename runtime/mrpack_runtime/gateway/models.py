@@ -13,7 +13,7 @@ from mrpack.model.config import ModelConfig
 from mrpack_runtime.gateway.errors import ModelNotFound
 from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols.abilities import describe_abilities
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

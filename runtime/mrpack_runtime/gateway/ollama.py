@@ -140,8 +140,9 @@ async def show(call: Call) -> Reply:
     call.model = model_name(body)
     entry = await with_metadata(call, await find_entry(call, call.model))
     want = await resolve(call, None)
-    can = capabilities(want.key.operation, sees=entry.sees)
-    if want.key.operation is Operation.COMPLETION and await asyncio.to_thread(_calls_tools, want):
+    operation = want.settings.engine.operation
+    can = capabilities(operation, sees=entry.sees)
+    if operation is Operation.COMPLETION and await asyncio.to_thread(_calls_tools, want):
         can.append("tools")
     settings = "\n".join(f"{name} {value}" for name, value in want.settings.sampling.items())
     return call.json({**show_json(entry, can, settings), "modified_at": timestamp(entry.created)})

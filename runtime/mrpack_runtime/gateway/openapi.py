@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from mrpack_runtime.gateway.answers import SHAPES, TEXT, Shape
 from mrpack_runtime.gateway.descriptions import (
     EVENTS,
-    JSON,
     LINES,
     Description,
     closest,
@@ -18,6 +17,7 @@ from mrpack_runtime.gateway.descriptions import (
 )
 from mrpack_runtime.gateway.errors import openai_shape
 from mrpack_runtime.gateway.guard import Scope
+from mrpack_runtime.gateway.heads import JSON_TYPE
 from mrpack_runtime.protocols.anthropic.answer import anthropic_error
 from mrpack_runtime.protocols.ollama.answer import ollama_error
 
@@ -137,7 +137,7 @@ def _parameter(name: str, place: str, schema: JsonObject) -> JsonObject:
 
 def _responses(path: str, route: Route, says: Description) -> JsonObject:
     name, _ = _ERRORS[route.errors]
-    shape: JsonObject = {"content": {JSON: {"schema": _reference(name)}}}
+    shape: JsonObject = {"content": {JSON_TYPE: {"schema": _reference(name)}}}
     wrong = {status: shape | {"description": why} for status, why in _errors(path, route, says).items()}
     wrong["default"] = shape | {"description": "what went wrong; docs/serving.md lists the codes"}
     if not says.status:
@@ -169,9 +169,9 @@ def _content(kind: str, key: str) -> JsonObject:
     """OpenAPI 3.1 has no word for the parts of a stream: `x-item-schema` is that of each event or line."""
     shape = SHAPES.get(key, _NO_SHAPE)
     found: JsonObject = {}
-    if kind == JSON and shape.body:
+    if kind == JSON_TYPE and shape.body:
         found["schema"] = _reference(_component(key))
-    elif kind in {EVENTS, LINES, JSON} and shape.event is not None:
+    elif kind in {EVENTS, LINES, JSON_TYPE} and shape.event is not None:
         found["x-item-schema"] = _reference(f"{_component(key)}_event")
     return found
 

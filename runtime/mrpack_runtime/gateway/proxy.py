@@ -23,7 +23,7 @@ from mrpack_runtime.protocols import CHAT, Answering, Asked, Served
 from mrpack_runtime.protocols.ignored import find_ignored
 from mrpack_runtime.protocols.keeping import take_keep_alive
 from mrpack_runtime.protocols.openai import check_fields, choose_tools
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.want import Want
 from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd, ResponseHead
 from mrpack_runtime.wire.upstream import Connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mrpack_runtime.gateway.models import find_entry
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call

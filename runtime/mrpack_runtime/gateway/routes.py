@@ -111,8 +111,8 @@ _UNVERSIONED: Final = (
 
 # Below each of OPENAI_PREFIXES.
 OPENAI_ROUTES: Final = (
-    _inference("/chat/completions", Operation.COMPLETION),
-    _inference("/completions", Operation.COMPLETION),
+    _inference("/chat/completions", Operation.COMPLETION, handler=translated.generate),
+    _inference("/completions", Operation.COMPLETION, handler=translated.generate),
     _inference("/embeddings", Operation.EMBEDDING, handler=translated.embeddings),
     _inference("/images/generations", Operation.IMAGE_GENERATION, stream_end=b""),
     _inference("/images/edits", Operation.IMAGE_GENERATION, handler=proxy.infer_form, stream_end=b""),
@@ -211,6 +211,28 @@ _SHAPES: Final[Mapping[str, ErrorShape]] = {
     **{f"{prefix}/messages/": anthropic_error for prefix in OPENAI_PREFIXES},
 }
 _NAME = re.compile(r"\{(?!engine\})\w+\}")
+# Of what other servers of these APIs have, by the first word below a prefix: what there is here instead.
+_INSTEAD: Final[Mapping[str, str]] = {
+    "files": "nothing is kept here: requests hold what they are about",
+    "uploads": "nothing is kept here: requests hold what they are about",
+    "vector_stores": "POST /v1/embeddings gives vectors, and keeps none",
+    "batches": "send the requests one by one, or several at once",
+    "conversations": "POST /v1/responses goes on with previous_response_id",
+    "assistants": "POST /v1/responses goes on with previous_response_id",
+    "threads": "POST /v1/responses goes on with previous_response_id",
+    "audio": "no engine here speaks or listens",
+    "realtime": "no engine here speaks or listens",
+    "videos": "no engine here makes videos",
+    "moderations": "ask a model, with POST /v1/chat/completions",
+    "fine_tuning": "models are not trained here",
+    "complete": "POST /v1/messages is its successor",
+}
+_ANY_PATH: Final = "GET /openapi.json lists the paths"
+
+
+def _instead(template: str) -> str:
+    below = next((template.removeprefix(p) for p in OPENAI_PREFIXES if template.startswith(f"{p}/")), "")
+    return _INSTEAD.get(below.strip("/").partition("/")[0], _ANY_PATH)
 
 
 def _with_engine(path: str) -> tuple[str, str | None]:
@@ -291,4 +313,4 @@ class RouteTable:
                 found = True
                 yield methods, engine, template[len(start) : len(template) - len(end)]
         if not found:
-            raise RouteNotFound(f"there is nothing at {path}", hint="GET /openapi.json lists the paths")
+            raise RouteNotFound(f"there is nothing at {path}", hint=_instead(template))

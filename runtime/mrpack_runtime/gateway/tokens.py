@@ -14,7 +14,8 @@ from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.anthropic.request import parse_prompt
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.keeping import take_keep_alive
-from mrpack_runtime.protocols.openai import FIELDS
+from mrpack_runtime.protocols.openai import FIELDS, choose_tools
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.request import parse_response_request
 from mrpack_runtime.protocols.tokens import (
     TOKEN_ROUTES,
@@ -26,7 +27,6 @@ from mrpack_runtime.protocols.tokens import (
     text_answer,
     token_answer,
 )
-from mrpack_runtime.refusal import RequestRefused
 from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ async def input_tokens(call: Call) -> Reply:
 
 async def _tokens(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     screen(body)
+    choose_tools(body)
     with await lease(call, take_keep_alive(body)) as found:
         routes = _routes(call)
         body["model"] = found.served_name

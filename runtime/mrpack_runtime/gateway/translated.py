@@ -1,18 +1,20 @@
-"""Inference in other words than OpenAI's chat: messages, responses, rerank, score and short vectors."""
+"""Inference in other words than the engines': messages, responses, rerank, score, odds and short vectors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mrpack.errors import NotFound
+from mrpack.errors import NotFound, Unsupported
 from mrpack_runtime.gateway.bodies import get_model
 from mrpack_runtime.gateway.proxy import infer_as, infer_body
+from mrpack_runtime.gateway.queries import read_flag
 from mrpack_runtime.protocols.anthropic.request import parse_message_request
 from mrpack_runtime.protocols.embeddings import parse_short_embedding
 from mrpack_runtime.protocols.fields import as_word
+from mrpack_runtime.protocols.logprobs import parse_logprobs
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.reranking import parse_rerank, parse_score
 from mrpack_runtime.protocols.responses.request import parse_response_request
-from mrpack_runtime.refusal import RequestRefused
 
 if TYPE_CHECKING:
     from mrpack_runtime.gateway.call import Call
@@ -31,6 +33,16 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
+async def generate(call: Call) -> Reply:
+    """POST …/chat/completions and …/completions: with how likely each token was, where that is asked for."""
+    body = await call.read_json()
+    asked = parse_logprobs(call.match.route.upstream, body)
+    if asked is None:
+        return await infer_body(call, body)
+    call.model = get_model(body)
+    return await infer_as(call, asked)
+
+
 async def messages(call: Call) -> Reply:
     """POST …/messages: Anthropic's, by any engine."""
     body = await call.read_json()
@@ -47,6 +59,8 @@ async def create_response(call: Call) -> Reply:
 
 async def show_response(call: Call) -> Reply:
     """GET …/responses/{id}: one that was stored."""
+    if read_flag(call, "stream"):
+        raise Unsupported("a response that is kept is told as a whole", hint="leave out stream")
     return call.json(_turn(call).response)
 
 

@@ -36,12 +36,14 @@ def whole(low: int, high: int) -> Field:
     return Field(_finite(read))
 
 
-def real(low: float, high: float) -> Field:
+def real(high: float) -> Field:
+    """From 0."""
+
     def read(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError("must be a number")  # noqa: TRY004  # a value that is refused, not a bug
-        if not low <= value <= high:
-            raise ValueError(f"must be from {low:g} to {high:g}")
+        if not 0 <= value <= high:
+            raise ValueError(f"must be from 0 to {high:g}")
         return float(value)
 
     return Field(_finite(read))
@@ -121,11 +123,11 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "negative_prompt": text(PROMPT_LIMIT),
     "num_inference_steps": whole(1, 1000),
     "steps": whole(1, 1000),
-    "guidance_scale": real(0, 100),
-    "guidance": real(0, 100),
-    "true_cfg_scale": real(0, 100),
+    "guidance_scale": real(100),
+    "guidance": real(100),
+    "true_cfg_scale": real(100),
     "max_sequence_length": whole(1, 4096),
-    "strength": real(0, 1),
+    "strength": real(1),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mrpack.workspace import Workspace
 from mrpack_runtime.engine import ModelBundle
 
 
-def check_files(workspace: Workspace, model: ModelBundle) -> None:
+def check_files(workspace: Workspace, model: ModelBundle, still_wanted: StillWanted) -> None:
     """Hashes all that an engine may open, in constant memory.
 
     Raises:
@@ -23,19 +24,23 @@ def check_files(workspace: Workspace, model: ModelBundle) -> None:
     store = workspace.store
     bundle = store.bundle(store.find(str(model.digest)).manifest)
 
-    def check(file: ArtifactFile, still_wanted: StillWanted) -> None:
-        _check(bundle.folder / file.path, file, model.name, still_wanted)
+    def check(file: ArtifactFile, no_other_failed: StillWanted) -> None:
+        def go_on(_position: int) -> None:
+            no_other_failed()
+            still_wanted()
+
+        _check(bundle.folder / file.path, file, model.name, go_on)
 
     verify_each(bundle.artifact.files, check)
 
 
-def _check(path: Path, file: ArtifactFile, model: str, still_wanted: StillWanted) -> None:
+def _check(path: Path, file: ArtifactFile, model: str, go_on: Callable[[int], None]) -> None:
     try:
         stream = FileIO(path)
     except OSError as error:
         raise from_os_error(error, f"open {file.path}") from error
     try:
-        verify_stream(stream, file.descriptor, lambda _position: still_wanted())
+        verify_stream(stream, file.descriptor, go_on)
     except IntegrityError as error:
         raise IntegrityError(
             f"{model}: {file.path} is not what it was: {error.message}",

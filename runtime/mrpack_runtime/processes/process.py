@@ -16,10 +16,10 @@ from typing import Final
 
 from mrpack.errors import EngineFailed, HostRefused, MrpackError, from_os_error
 from mrpack_runtime.engine import Launch
+from mrpack_runtime.engine.symptoms import diagnose
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.processes.environment import engine_environment
 from mrpack_runtime.processes.readiness import wait_ready
-from mrpack_runtime.symptoms import diagnose
 from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 _LEASH: Final = Path(__file__).with_name("leash.py")
@@ -89,6 +89,20 @@ class EngineProcess:
     def failure(self) -> MrpackError | None:
         """Why the state is failed."""
         return self._failure
+
+    def has_died(self) -> bool:
+        """Whether the engine is no more, even if its leash has not cleared up after it yet."""
+        if self.pid is None:
+            return False
+        with suppress(OSError):  # as on macOS, where only the end is known that its leash has seen
+            status = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace")
+            if status.rpartition(") ")[2].startswith("Z"):
+                return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     async def ensure_ready(self) -> None:
         """Starts the engine if nobody did; returns when it is ready. Cancelling it does not stop the start.

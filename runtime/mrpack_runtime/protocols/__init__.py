@@ -53,14 +53,19 @@ class Answering(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How a stream of objects becomes bytes."""
+    """How a stream of objects becomes bytes; `end` comes behind the last."""
 
     content_type: str
     encode: Callable[[JsonObject], bytes]
+    end: bytes = b""
 
 
 def _named(event: JsonObject) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), json.dumps(event).encode())
+
+
+def _data(event: JsonObject) -> bytes:
+    return b"data: %s\n\n" % json.dumps(event).encode()
 
 
 def _line(event: JsonObject) -> bytes:
@@ -69,6 +74,7 @@ def _line(event: JsonObject) -> bytes:
 
 NAMED_EVENTS: Final = Framing("text/event-stream", _named)
 """Server-sent events that carry their `type` as the event's name, too."""
+OPENAI_EVENTS: Final = Framing("text/event-stream", _data, b"data: [DONE]\n\n")
 JSON_LINES: Final = Framing("application/x-ndjson", _line)
 
 

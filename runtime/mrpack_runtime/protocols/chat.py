@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mrpack_runtime.protocols import JsonObject
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,14 +132,15 @@ def function_call(call_id: str, name: str, arguments: str) -> JsonObject:
 
 
 def only_tool(tools: list[JsonObject], name: str) -> JsonObject:
-    """That this function is called: llama-server takes the name of a function for no choice at all.
+    """That this function is called, and once: llama-server takes its name for no choice at all.
 
-    Raises RequestRefused.
+    vLLM's own way with a name is no other but for its `finish_reason`, which then is `stop`: for those who
+    look for `tool_calls` it would seem that nothing was called. Raises RequestRefused.
     """
-    chosen = [tool for tool in tools if tool["type"] == "function" and tool["function"]["name"] == name]
+    chosen = [tool for tool in tools if tool["function"]["name"] == name]
     if not chosen:
         raise RequestRefused(f"there is no tool {name[:60]!r}", param="tool_choice")
-    return {"tools": chosen, "tool_choice": "required"}
+    return {"tools": chosen, "tool_choice": "required", "parallel_tool_calls": False}
 
 
 def schema_format(name: str, schema: Any, *, strict: Any = True) -> JsonObject:

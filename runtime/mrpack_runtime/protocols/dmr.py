@@ -14,7 +14,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack_runtime.models.library import LibraryEntry
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_object, as_text, as_texts
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 # Fields of a `_configure` body that are one setting each.
 _FIELDS: Final = {"context-size": "context_size", "keep_alive": "keep_alive", "mode": "mode"}

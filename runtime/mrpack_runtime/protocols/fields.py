@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mrpack.model.overrides.kinds import INT32_MAX, is_whole
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:

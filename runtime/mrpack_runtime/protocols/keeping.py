@@ -9,7 +9,7 @@ from typing import Final
 from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import INT32_MAX, is_number
 from mrpack_runtime.protocols import JsonObject
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 FIELD: Final = "keep_alive"
 _KIND: Final = BY_KEY[FIELD].kind

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.overrides import BY_KEY
-from mrpack.model.overrides.kinds import Choice, Kind, Switch, Whole
+from mrpack.model.overrides.kinds import INT32_MAX, Choice, Kind, Switch, Whole, is_whole
 from mrpack_runtime.protocols import CHAT, JsonObject
 from mrpack_runtime.protocols.chat import only_tool
 from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_text, as_word
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 COMPLETION: Final = "/v1/completions"
 EMBEDDING: Final = "/v1/embeddings"
@@ -31,9 +31,17 @@ _MESSAGES_LIMIT: Final = 8192
 _CHOICES: Final = 128
 _TOP_LOGPROBS: Final = 20
 _IMAGES: Final = 10
+# Of alternatives to a token in llama-server's own words: it keeps all of them until an answer ends.
+_ALTERNATIVES: Final = 100
+REPEATS_LIMIT: Final = 2**20
+"""Tokens to look back for repetitions, more than contexts have; llama-server reserves some bytes for each."""
 _FORMATS: Final = ("text", "json_object", "json_schema", "structural_tag")
 _TOOL_CHOICES: Final = ("none", "auto", "required")
 _WITHOUT_TOOLS: Final = (None, "none", "auto")
+# By type of a part of a message: where what it shows is.
+_HELD: Final = {"image_url": "url", "input_audio": "data"}
+# Of a client's words in an error.
+_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,8 @@ def _check_messages(value: Any, name: str) -> None:
     for i, message in enumerate(messages):
         as_text(message.get("role"), f"{name}[{i}].role")
         _check_content(message.get("content"), f"{name}[{i}].content")
+        if message.get("tool_calls") is not None:
+            _check_calls(message["tool_calls"], f"{name}[{i}].tool_calls")
 
 
 def _check_content(value: Any, where: str) -> None:
@@ -79,15 +89,36 @@ def _check_content(value: Any, where: str) -> None:
         return
     for i, part in enumerate(as_objects(value, where)):
         place = f"{where}[{i}]"
-        if as_text(part.get("type"), f"{place}.type") == "text":
-            as_text(part.get("text"), f"{place}.text")
+        match as_text(part.get("type"), f"{place}.type"):
+            case "text":
+                as_text(part.get("text"), f"{place}.text")
+            case "image_url" | "input_audio" as kind:
+                held = as_object(part.get(kind), f"{place}.{kind}")
+                as_text(held.get(_HELD[kind]), f"{place}.{kind}.{_HELD[kind]}")
+            case "file":
+                raise Unsupported(f"{place}: files are not read here", hint="send what they hold as text")
+            case _:  # engines know more of them
+                pass
+
+
+def _check_calls(value: Any, where: str) -> None:
+    """Of functions, in a message of the assistant."""
+    for i, call in enumerate(as_objects(value, where)):
+        _function_name(call, f"{where}[{i}]")
 
 
 def _check_tools(value: Any, name: str) -> None:
     for i, tool in enumerate(as_objects(value, name)):
-        if as_text(tool.get("type"), f"{name}[{i}].type") == "function":
-            function = as_object(tool.get("function"), f"{name}[{i}].function")
-            as_text(function.get("name"), f"{name}[{i}].function.name")
+        if as_text(tool.get("type"), f"{name}[{i}].type") != "function":
+            raise Unsupported(f"{name}[{i}]: only functions can be called")
+        _function_name(tool, f"{name}[{i}]")
+        if tool["function"].get("parameters") is not None:
+            as_object(tool["function"]["parameters"], f"{name}[{i}].function.parameters")
+
+
+def _function_name(value: JsonObject, where: str) -> str:
+    function = as_object(value.get("function"), f"{where}.function")
+    return as_text(function.get("name"), f"{where}.function.name")
 
 
 def _check_tool_choice(value: Any, name: str) -> None:
@@ -98,13 +129,17 @@ def _check_tool_choice(value: Any, name: str) -> None:
 def _check_response_format(value: Any, name: str) -> None:
     kind = as_word(as_object(value, name).get("type"), f"{name}.type", _FORMATS)
     if kind == "json_schema":
-        as_object(value.get("json_schema"), f"{name}.json_schema")
+        wanted = as_object(value.get("json_schema"), f"{name}.json_schema")
+        as_object(wanted.get("schema"), f"{name}.json_schema.schema")
 
 
 def _check_logit_bias(value: Any, name: str) -> None:
-    """An object; llama-server takes a list of pairs, too."""
-    if not isinstance(value, list):
-        as_object(value, name)
+    """Numbers by token; llama-server takes a list of pairs, too, and false for never."""
+    if isinstance(value, list):
+        return
+    for token, bias in as_object(value, name).items():
+        if bias is True or not isinstance(bias, int | float):
+            raise RequestRefused(f"{name}: the bias of {token[:_SHOWN]!r} must be a number", param=name)
 
 
 def _check_prompt(value: Any, name: str) -> None:
@@ -113,9 +148,21 @@ def _check_prompt(value: Any, name: str) -> None:
         return
     if not (parts := as_list(value, name)):
         raise RequestRefused(f"{name} must not be empty", param=name)
-    for i, part in enumerate(parts):
-        if isinstance(part, bool) or not isinstance(part, str | int | list | dict):
-            raise RequestRefused(f"{name}[{i}] must be a text, or tokens", param=f"{name}[{i}]")
+    lists = [part for part in parts if isinstance(part, list)]
+    if all(map(_are_prompts, ([part for part in parts if not isinstance(part, list)], *lists))):
+        return
+    wrong = next(
+        i for i, part in enumerate(parts) if not _are_prompts(part if isinstance(part, list) else [part])
+    )
+    raise RequestRefused(f"{name}[{wrong}] must be a text, or tokens", param=f"{name}[{wrong}]")
+
+
+def _are_prompts(parts: list[Any]) -> bool:
+    """Texts, or tokens, which have 32 bits: llama-server would take what is left of a larger one."""
+    tokens = [part for part in parts if not isinstance(part, str | dict)]
+    if not all(type(token) is int or is_whole(token) for token in tokens):
+        return False
+    return not tokens or (min(tokens) >= 0 and max(tokens) <= INT32_MAX)
 
 
 def _check_words(value: Any, name: str) -> None:
@@ -125,18 +172,28 @@ def _check_words(value: Any, name: str) -> None:
 
 _TEXT: Final[JsonObject] = {"type": "string"}
 _OBJECT: Final[JsonObject] = {"type": "object"}
+
+
+def _holding(name: str, schema: JsonObject) -> JsonObject:
+    return {"type": "object", "required": [name], "properties": {name: schema}}
+
+
+# What parts of other types hold is checked, and not told: those who test by it would pay too much for it.
 _CONTENT: Final[JsonObject] = {
     "type": "array",
     "items": {
-        "type": "object",
-        "required": ["type"],
-        "properties": {"type": _TEXT},
+        **_holding("type", _TEXT),
         "if": {"properties": {"type": {"const": "text"}}},
-        "then": {"required": ["text"], "properties": {"text": _TEXT}},
+        "then": _holding("text", _TEXT),
     },
 }
-_FUNCTION: Final[JsonObject] = {"type": "object", "required": ["name"], "properties": {"name": _TEXT}}
-_PARTS: Final[JsonObject] = {"type": ["string", "integer", "array", "object"]}
+_FUNCTION: Final = _holding("name", _TEXT)
+_TOKENS: Final[JsonObject] = {"minimum": 0, "maximum": INT32_MAX}
+_PARTS: Final[JsonObject] = {
+    "type": ["string", "integer", "array", "object"],
+    **_TOKENS,
+    "items": {"type": ["string", "integer", "object"], **_TOKENS},
+}
 _PROMPT: Final = Field(
     _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": _PARTS}]}
 )
@@ -206,7 +263,12 @@ _GENERATION: Final[Mapping[str, Field]] = {
     ),
     "stream": _of(Switch()),
     "stream_options": Field(as_object, _OBJECT),
-    "logit_bias": Field(_check_logit_bias, {"type": ["object", "array"]}),
+    "repeat_last_n": _of(Whole(-1, REPEATS_LIMIT)),
+    "dry_penalty_last_n": _of(Whole(-1, REPEATS_LIMIT)),
+    "n_probs": _of(Whole(0, _ALTERNATIVES)),
+    "logit_bias": Field(
+        _check_logit_bias, {"type": ["object", "array"], "additionalProperties": {"type": "number"}}
+    ),
     "response_format": Field(
         _check_response_format,
         {
@@ -214,7 +276,7 @@ _GENERATION: Final[Mapping[str, Field]] = {
             "required": ["type"],
             "properties": {"type": {"enum": list(_FORMATS)}},
             "if": {"properties": {"type": {"const": "json_schema"}}},
-            "then": {"required": ["json_schema"], "properties": {"json_schema": _OBJECT}},
+            "then": _holding("json_schema", _holding("schema", _OBJECT)),
         },
     ),
 }
@@ -234,15 +296,24 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "required": ["type"],
-                    "properties": {"type": _TEXT},
-                    "if": {"properties": {"type": {"const": "function"}}},
-                    "then": {"required": ["function"], "properties": {"function": _FUNCTION}},
+                    "required": ["type", "function"],
+                    "properties": {
+                        "type": {"const": "function"},
+                        "function": {
+                            **_FUNCTION,
+                            "properties": {"name": _TEXT, "parameters": {"type": ["object", "null"]}},
+                        },
+                    },
                 },
             },
         ),
     },
-    COMPLETION: {"prompt": _PROMPT, **_GENERATION, "echo": _of(Switch())},
+    COMPLETION: {
+        "prompt": _PROMPT,
+        **_GENERATION,
+        "echo": _of(Switch()),
+        "logprobs": _of(Whole(0, _TOP_LOGPROBS)),
+    },
     EMBEDDING: {
         "input": _PROMPT,
         "dimensions": _of(Whole(1)),
@@ -293,7 +364,7 @@ def choose_tools(body: JsonObject) -> None:
             "allowed_tools": {"mode": "auto" | "required" as mode, "tools": [*allowed]},
         }:
             _check_tools(allowed, "tool_choice.allowed_tools.tools")
-            names = [tool["function"]["name"] for tool in allowed if tool["type"] == "function"]
+            names = [tool["function"]["name"] for tool in allowed]
             chosen = [tool for name in names for tool in only_tool(tools, name)["tools"]]
             body |= {"tools": chosen, "tool_choice": mode if chosen else "none"}
         case {"type": "custom"}:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import NAMED_EVENTS, Answering, Asked, JsonObject, Served
 from mrpack_runtime.protocols.fields import as_list, as_text, as_texts, as_whole
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.wire.http1 import BrokenAnswer
 
 PATH: Final = "/v1/rerank"

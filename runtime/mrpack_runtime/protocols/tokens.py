@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_list, as_object, as_text, as_whole
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.wire.http1 import BrokenAnswer
 
 

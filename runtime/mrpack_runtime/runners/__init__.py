@@ -1,0 +1,1 @@
+"""Environments of engines: planned, installed, tried, found and removed."""

@@ -21,9 +21,9 @@ class PoolLimits:
     """`max_loaded` engine processes; `max_requests` served or waiting at once, `max_waiting` of them waiting.
 
     `max_per_engine`: of these, so that those for one model leave some for others.
-    `memory`: of all engines together. `wait_s`: the longest wait for a load or for room. An engine that fails
-    `crash_limit` times within `crash_window_s` is not started again until the oldest failure has left that
-    window.
+    `memory`: of all engines together. `wait_s`: the longest wait for room, after which a load may begin.
+    An engine that fails `crash_limit` times within `crash_window_s` is not started again until the oldest
+    failure has left that window.
     """
 
     max_loaded: int = 3

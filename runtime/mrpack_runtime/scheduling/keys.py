@@ -9,6 +9,8 @@ from mrpack_runtime.engine import Operation
 from mrpack_runtime.machine.memory import Memory
 
 _NO_MEMORY: Final = Memory()
+# A model's name, the engine and its operation: what the name means, and with which settings, may change.
+Succession = tuple[str, str, Operation]
 
 
 class EngineKey(NamedTuple):
@@ -45,6 +47,6 @@ class Demand(NamedTuple):
     pinned: bool = False
 
     @property
-    def succession(self) -> tuple[str, EngineKey]:
-        """Of the engines that have this in common only the newest stays."""
-        return self.name, self.key.common
+    def succession(self) -> Succession:
+        """Of the engines that have this in common only the newest is pinned."""
+        return self.name, self.key.engine, self.key.operation

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from mrpack_runtime.machine.memory import Memory
-from mrpack_runtime.scheduling.keys import EngineKey
+from mrpack_runtime.scheduling.keys import EngineKey, Succession
 
 _NO_MEMORY: Final = Memory()
 
@@ -39,9 +39,9 @@ class Resident:
     outdated: bool = False
 
     @property
-    def succession(self) -> tuple[str, EngineKey]:
+    def succession(self) -> Succession:
         """As of Demand: who has the same takes its place."""
-        return self.name, self.key.common
+        return self.name, self.key.engine, self.key.operation
 
     @property
     def is_idle(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from mrpack.errors import EngineFailed
 from mrpack_runtime.scheduling.admission import Failures, Overloaded, PoolLimits, check_size
-from mrpack_runtime.scheduling.keys import Demand, EngineKey
+from mrpack_runtime.scheduling.keys import Demand, EngineKey, Succession
 from mrpack_runtime.scheduling.line import Line
 from mrpack_runtime.scheduling.residents import Phase, Resident
 from mrpack_runtime.scheduling.room import Place
@@ -52,8 +52,8 @@ class Schedule:
         self.residents: Final[dict[EngineKey, Resident]] = {}
         self._line = Line()
         self._failures = Failures(limits)
-        # Of engines that were pinned, and crashed or had other settings.
-        self._heirs: set[tuple[str, EngineKey]] = set()
+        # Of engines that were pinned, and crashed, had other settings or lost their name.
+        self._heirs: set[Succession] = set()
         self._requests = 0
 
     @property
@@ -125,6 +125,7 @@ class Schedule:
         check_size(demand, self.limits.memory)
         if (decision := self._end_predecessors(demand)) is not None:
             return decision
+        self._take_pin(demand)
         place = Place(demand.need, self._line.ahead_of(key, self.residents), self.limits)
         if place.fits_beside(self.residents.values()):
             return Start(self._add(demand, now))
@@ -211,6 +212,13 @@ class Schedule:
                     self._heirs.add(demand.succession)
             return self._evict(older) if older.outdated and older.is_idle else _WAIT
         return None
+
+    def _take_pin(self, demand: Demand) -> None:
+        """From the model that the name meant before: that may go now."""
+        for former in self.residents.values():
+            if former.pinned and former.succession == demand.succession:
+                former.pinned = False
+                self._heirs.add(demand.succession)
 
     def _evict(self, victim: Resident) -> Evict:
         victim.phase = Phase.STOPPING

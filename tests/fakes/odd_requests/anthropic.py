@@ -18,6 +18,7 @@ ANTHROPIC = (
     field(MESSAGES, "messages", [{"role": "user", "content": [{"type": "web_page"}]}], 501),
     field(MESSAGES, "temperature", 99),
     field(MESSAGES, "stop_sequences", 7),
+    field(MESSAGES, "stop_sequences", [""]),
     field(MESSAGES, "tools", [{"type": "web_search_20250305", "name": "web_search"}], 501),
     field(MESSAGES, "tool_choice", {"type": "sometimes"}),
     field(f"{MESSAGES}/count_tokens", "messages", 7),

@@ -7,6 +7,15 @@ from tests.fakes.odd_requests.row import MODEL, RESPONSES, Odd, field, posted, r
 OPENAI_RESPONSES = (
     field(RESPONSES, "input", ...),
     field(RESPONSES, "input", 7),
+    field(RESPONSES, "input", []),
+    field(
+        RESPONSES,
+        "input",
+        [{"content": [{"type": "input_image", "image_url": "https://x.example/1.png"}], "role": "user"}],
+        param="input[0].content[0].image_url",
+    ),
+    field(RESPONSES, "store", "x"),
+    field(RESPONSES, "metadata", "x"),
     field(RESPONSES, "max_output_tokens", -5, param="max_output_tokens"),
     field(RESPONSES, "temperature", "hot"),
     field(RESPONSES, "tools", [{"type": "web_search"}], 501),

@@ -18,6 +18,7 @@ from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.processes.process import free_port
 from mrpack_runtime.wire.endpoint import UnixEndpoint
+from tests.fakes.tiny_gguf import write_reranker
 
 HOST = HostFacts(os="linux", arch="x86_64", cpu_count=8, physical_cores=4, memory=8 * 2**30)
 RUN = Path("/run/e")
@@ -201,13 +202,14 @@ def test_embedding_reads_whole_inputs_at_once():
     assert "--pooling" not in encoder  # the model's own
 
 
-def test_reranking_is_another_mode():
+def test_reranking_is_another_mode(tmp_path):
     settings = EngineSettings(operation=Operation.RERANKING)
-    assert "--reranking" in native(settings)
-    assert "--embeddings" not in native(settings)
-    assert attributes(settings)["pooling_type"] == "RANK"
-    with pytest.raises(Unsupported, match="reranking"):
-        server(settings)
+    weights = (write_reranker(tmp_path),)
+    assert "--reranking" in native(settings, weights=weights)
+    assert "--embeddings" not in native(settings, weights=weights)
+    assert attributes(settings, weights=weights)["pooling_type"] == "RANK"
+    with pytest.raises(Unsupported, match="no reranking"):
+        server(settings, weights=weights)
 
 
 @pytest.mark.parametrize(

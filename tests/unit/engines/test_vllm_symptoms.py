@@ -11,10 +11,10 @@ import pytest
 
 from mrpack.errors import EngineFailed
 from mrpack_runtime.engine import Launch
+from mrpack_runtime.engine.symptoms import diagnose
 from mrpack_runtime.engines.vllm.symptoms import SYMPTOMS
 from mrpack_runtime.machine.host import probe_host
 from mrpack_runtime.processes.process import EngineProcess
-from mrpack_runtime.symptoms import diagnose
 from mrpack_runtime.wire.endpoint import UnixEndpoint
 
 WORKER = "(VllmWorker-0 pid=6925) ERROR 11-23 07:04:19 [multiproc_executor.py:953] "

@@ -135,6 +135,8 @@ def test_openai_client_chooses_tools(short_folder, choice, names, word):
             seen = request["body"]
             assert [tool["function"]["name"] for tool in seen["tools"]] == list(names)
             assert seen["tool_choice"] == word
+            once = {"parallel_tool_calls": False} if (names, word) == ("g", "required") else {}
+            assert {key: seen[key] for key in seen if key == "parallel_tool_calls"} == once
 
     asyncio.run(main())
 
@@ -232,6 +234,12 @@ def test_openai_client_counts_the_tokens_of_a_request(short_folder):
         async with open_ai(short_folder) as (_, client):
             found = await client.responses.input_tokens.count(model="fake", input="hi")
             assert (found.object, found.input_tokens) == ("response.input_tokens", len("<user>hi"))
+            function: Any = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+            allowed: Any = {"type": "allowed_tools", "mode": "auto", "tools": [function]}
+            same = await client.responses.input_tokens.count(
+                model="fake", input="hi", tools=[function], tool_choice=allowed
+            )
+            assert same.input_tokens == found.input_tokens
 
     asyncio.run(main())
 
@@ -324,6 +332,6 @@ def test_a_client_that_leaves_stops_the_engine_in_every_protocol(short_folder, p
                 return (await g.engine_state())["open"] == 0
 
             await until(none_open)
-            assert all(shot.busy == 0 for shot in g.pool.snapshot())
+            await until(lambda: all(shot.busy == 0 for shot in g.pool.snapshot()))
 
     asyncio.run(main())

@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from mrpack.model.overrides import Overrides
 from mrpack_runtime.machine.memory import Memory, MemoryLimit
 from mrpack_runtime.scheduling import PoolLimits
+from mrpack_runtime.settings.store import MemorySettings
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import gateway, read_events, until
+from tests.waiting import DEADLINE_S
 
 ENDLESS = {"chunks": 100_000, "delay": 0.01}
+
+
+class Held(MemorySettings):
+    """Another process holds the settings until it is told to let them go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = threading.Event()
+        self.let_go = threading.Event()
+        self.was_held = False
+
+    def set(self, name: str, overrides: Overrides) -> None:
+        self.was_asked.set()
+        self.was_held = not self.let_go.wait(DEADLINE_S)
+        super().set(name, overrides)
+
+
+def test_settings_that_another_process_holds_keep_nobody_else_waiting(short_folder):
+    async def main() -> None:
+        kept = Held()
+        async with gateway(short_folder, configured=kept) as g:
+            body = {"model": "fake", "context-size": 99}
+            asking = asyncio.create_task(g.client.post("/engines/_configure", body))
+            await asyncio.to_thread(kept.was_asked.wait, DEADLINE_S)
+            assert (await g.client.get("/health")).status == 200
+            kept.let_go.set()
+            assert (await asking).status == 202
+            assert not kept.was_held
+
+    asyncio.run(main())
 
 
 def test_a_stream_under_way_ends_before_the_engine_changes(short_folder):

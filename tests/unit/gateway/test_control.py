@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.fakes.gateway import exists, gateway, read_events
+from tests.fakes.gateway import Running, exists, gateway, read_events, until
+from tests.waiting import DEADLINE_S
 
 
 def test_models_are_listed_as_openai_and_docker_model_runner_do(short_folder):
@@ -77,6 +78,10 @@ def test_busy_engines_are_unloaded_by_force_only(short_folder):
     asyncio.run(main())
 
 
+async def engine_has_told(g: Running) -> bool:
+    return "fake: listening" in (await g.client.get("/logs")).body.decode()
+
+
 def test_small_control_routes(short_folder):
     async def main() -> None:
         async with gateway(short_folder) as g:
@@ -89,8 +94,7 @@ def test_small_control_routes(short_folder):
                 "default_backend_disk_usage": 0,
             }
             await g.client.chat()
-            logs = (await g.client.get("/logs")).body.decode()
-            assert "fake: listening" in logs
+            await until(lambda: engine_has_told(g))
             assert "fake: listening" not in (await g.client.get("/logs?no-engines=true")).body.decode()
 
     asyncio.run(main())
@@ -102,7 +106,7 @@ def test_logs_can_be_followed(short_folder):
             reader, writer = await g.client.connect()
             writer.write(b"GET /logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await g.client.chat()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 await reader.readuntil(b"fake: listening")
             writer.close()
 

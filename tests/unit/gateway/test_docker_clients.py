@@ -19,7 +19,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from mrpack_runtime.protocols.dmr import status_for_docker
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.gateway import Answer, Running, chat_body, gateway, read_events, request_bytes
+from tests.fakes.gateway import Answer, Running, chat_body, gateway, read_events, request_bytes, until
 
 MODEL = "ai/smollm2:latest"
 AGENT = {"User-Agent": "docker-model-cli/v1.2.3"}
@@ -308,8 +308,12 @@ def test_requests_and_logs(short_folder):
             (existing,) = TypeAdapter(list[Recorded]).validate_python(await anext(events))
             assert existing.records == found.records
             writer.close()
-            logs = await cli.ask("GET", "/logs?follow=false&no-engines=false")
-            assert (logs.status, logs.headers["content-type"]) == (200, "text/plain; charset=utf-8")
-            assert b"fake: listening" in logs.body
+
+            async def engine_has_told() -> bool:
+                logs = await cli.ask("GET", "/logs?follow=false&no-engines=false")
+                assert (logs.status, logs.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+                return b"fake: listening" in logs.body
+
+            await until(engine_has_told)
 
     asyncio.run(main())

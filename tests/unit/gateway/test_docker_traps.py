@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,12 @@ import pytest
 from mrpack.model.overrides import Overrides
 from mrpack_runtime.gateway.routes import RouteTable
 from mrpack_runtime.protocols.dmr import parse_settings
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.scheduling import Phase
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, chat_body, gateway, until
 
 NAME = "localhost/fake:latest"
-SLOW = ("--load-time", "1")
 TABLE = RouteTable.build()
 
 
@@ -40,8 +41,9 @@ def test_an_engine_that_will_not_end_holds_up_nobody_else(short_folder: Path) ->
             unloading = asyncio.create_task(g.client.post("/engines/unload", {"models": ["a"]}))
             await until(lambda: g.pool.snapshot()[0].phase is Phase.STOPPING)
             assert (await g.client.chat("b")).status == 200
-            phases = [entry["phase"] for entry in (await g.client.get("/engines/ps")).json]
-            assert phases == ["stopping", "ready"]
+            stubborn, other = (await g.client.get("/engines/ps")).json
+            assert (stubborn["phase"], other["phase"]) == ("stopping", "ready")
+            os.kill(stubborn["pid"], signal.SIGKILL)  # as we would, some seconds later
             assert (await unloading).json["unloaded_runners"] == 1
 
     asyncio.run(main())
@@ -49,11 +51,14 @@ def test_an_engine_that_will_not_end_holds_up_nobody_else(short_folder: Path) ->
 
 def test_settings_that_change_during_a_load_count_for_the_next_request(short_folder: Path) -> None:
     async def main() -> None:
-        async with gateway(short_folder, FakeEngine(mode="slow", arguments=SLOW)) as g:
+        async with gateway(short_folder, FakeEngine(mode="wait")) as g:
             early = asyncio.create_task(g.client.chat())
-            await until(lambda: any(shot.phase is Phase.LOADING for shot in g.pool.snapshot()))
+            await until(lambda: g.engine.launches)
             body = {"model": "fake", "context-size": 99}
             assert (await g.client.post("/engines/_configure", body)).status == 202
+            assert [shot.phase for shot in g.pool.snapshot()] == [Phase.LOADING]
+            g.engine.let_go()
+            g.engine.mode = "ok"
             assert (await g.client.chat()).status == 200
             assert (await early).status == 200
             assert len(g.engine.launches) == 2

@@ -11,7 +11,7 @@ import pytest
 
 from mrpack_runtime.gateway.exchange import Request, Response
 from mrpack_runtime.gateway.heads import parse_request_head
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PIECE = b"x" * 65536

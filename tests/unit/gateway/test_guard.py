@@ -27,7 +27,7 @@ from mrpack_runtime.gateway.guard import (
     is_origin_allowed,
     preflight_headers,
 )
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 LOOPBACK = Policy()
 NAMED = Policy(hosts=frozenset({"gpu.example.com", "192.0.2.7"}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,20 @@ def test_a_request_that_came_while_the_gateway_stood_still_is_answered(short_fol
             assert (await read_answer(reader)).status == 200
             for transport in (still, writer):
                 transport.close()
+
+    run_loop(main())
+
+
+def test_a_client_that_stood_still_with_the_gateway_is_not_late(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, deadlines=replace(HASTY, patrol_s=0.2)) as g:
+            reader, writer = await g.client.connect()
+            time.sleep(3 * HASTY.header_s)  # noqa: ASYNC251  # the whole loop, which is both
+            for _ in range(3):
+                await asyncio.sleep(0)
+            writer.write(request_bytes("GET", "/health"))
+            assert (await read_answer(reader)).status == 200
+            writer.close()
 
     run_loop(main())
 

@@ -37,6 +37,15 @@ def test_a_models_name_may_hold_slashes_and_colons(prefix, name):
     assert TABLE.match("GET", f"{prefix}/models/{name}").name == name
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
+@pytest.mark.parametrize("path", ["files", "files/f1/content", "batches", "audio/speech", "threads/t/runs"])
+def test_who_looks_for_what_others_have_is_told_what_there_is(prefix, path):
+    with pytest.raises(NotFound) as caught:
+        TABLE.match("POST", f"{prefix}/{path}")
+    assert caught.value.hint
+    assert "openapi" not in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -170,7 +170,7 @@ def test_a_load_goes_on_when_its_client_leaves(short_folder):
 
 def test_who_asked_first_may_leave_and_the_others_still_get_their_answers(short_folder):
     async def main() -> None:
-        async with gateway(short_folder, FakeEngine(mode="slow", arguments=("--load-time", "0.5"))) as g:
+        async with gateway(short_folder, FakeEngine(mode="wait")) as g:
             _, first = await g.client.connect()
             first.write(request_bytes("POST", CHAT, json.dumps(chat_body()).encode(), JSON))
             await until(lambda: len(g.pool.snapshot()) == 1)
@@ -178,6 +178,7 @@ def test_who_asked_first_may_leave_and_the_others_still_get_their_answers(short_
             await until(lambda: g.pool.waiting == 6)
             first.transport.abort()
             await until(lambda: g.pool.waiting == 5)
+            g.engine.let_go()
             assert {(await other).status for other in others} == {200}
             assert len(g.engine.launches) == 1
 
@@ -411,8 +412,8 @@ def test_a_drain_lets_streams_end_and_takes_no_more(short_folder):
         async def read(reader: asyncio.StreamReader) -> None:
             done.extend([event async for event in read_events(reader)])
 
-        async with gateway(short_folder, drain_s=20) as g:
-            reader, writer = await g.client.start_stream(chunks=60, delay=0.03)
+        async with gateway(short_folder, drain_s=DEADLINE_S) as g:
+            reader, writer = await g.client.start_stream(chunks=60, wait=True)
             idle_reader, idle_writer = await g.client.connect()
             idle_writer.write(request_bytes("GET", "/ready"))
             assert (await read_answer(idle_reader)).status == 200
@@ -433,6 +434,7 @@ def test_a_drain_lets_streams_end_and_takes_no_more(short_folder):
         answer = await read_answer(reader)
         assert answer.status == 503
         assert "retry-after" in answer.headers
+        g.engine.let_go()
         writer.close()
 
     asyncio.run(main())

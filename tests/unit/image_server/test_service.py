@@ -21,7 +21,7 @@ from mrpack_runtime.image_server.service import Service
 from mrpack_runtime.image_server.wire import serve_connection
 from mrpack_runtime.image_server.wish import Wish
 from mrpack_runtime.wire.endpoint import UnixEndpoint
-from tests.fakes.gateway import Answer, Client, read_head, request_bytes, until
+from tests.fakes.gateway import DEADLINE_S, Answer, Client, read_head, request_bytes, until
 
 GENERATE = "/v1/images/generations"
 CANARY = "a prompt that no log may hold"
@@ -242,7 +242,7 @@ def test_what_is_not_http_is_refused_and_the_connection_closed(short_folder: Pat
         async with serving(short_folder) as (client, _, _):
             reader, writer = await client.connect()
             writer.write(sent)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 head = await reader.readline()
                 assert head.split()[1] in {b"400", b"413", b"431"}
                 await reader.read()

@@ -13,7 +13,7 @@ from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import NAMED_EVENTS
 from mrpack_runtime.protocols.anthropic.answer import MessageAnswer, anthropic_error
 from mrpack_runtime.protocols.anthropic.request import parse_message_request
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, USAGE, as_sse, chunk, pieces, whole
 
 TOOL = {"name": "get_weather", "description": "Weather", "input_schema": {"type": "object"}}

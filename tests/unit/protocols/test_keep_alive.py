@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from mrpack.model.overrides import duration_s
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.protocols.keeping import SCHEMA, take_keep_alive
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import CHAT, gateway, read_events, until
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.events import TranslatedEvents
-from mrpack_runtime.protocols import JSON_LINES, Served
+from mrpack_runtime.protocols import CHAT, JSON_LINES, Served
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
 from mrpack_runtime.protocols.ollama.request import (
     is_load_only,
@@ -19,7 +19,8 @@ from mrpack_runtime.protocols.ollama.request import (
     parse_embed,
     parse_generate,
 )
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.openai import check_fields
+from mrpack_runtime.protocols.refusal import RequestRefused
 from tests.fakes.chat_events import TEXT_STREAM, TOOL_STREAM, as_sse, call, chunk, pieces, whole, with_calls
 
 SERVED = Served(model="m", asked_at=1.0, ready_at=3.0, clock=lambda: 10.0)
@@ -182,6 +183,26 @@ def test_probabilities_come_with_their_tokens():
     assert line["logprobs"] == answer["logprobs"]
     assert ollama.ChatResponse.model_validate(answer).logprobs[0].token == "Hi"
     assert "logprobs" not in ChatAnswer(SERVED).answer(whole("Hi"))
+
+
+@pytest.mark.parametrize("parse", [parse_chat, parse_generate])
+@pytest.mark.parametrize(
+    ("asked", "shown"), [({}, []), ({"top_logprobs": 0}, []), ({"top_logprobs": 1}, ["Hi"])]
+)
+def test_alternatives_come_where_they_are_asked_for(parse, asked, shown):
+    request = {"model": "m", "messages": QUESTION, "prompt": "hi", "logprobs": True, **asked}
+    told = parse(request)
+    assert told.body["top_logprobs"] == 1  # without, llama-server gives no probabilities at all
+    token = {"token": "Hi", "logprob": -0.5}
+    row = {**token, "top_logprobs": [token]}
+    (found,) = told.answering(SERVED).answer(whole("Hi", logprobs={"content": [row]}))["logprobs"]
+    assert [other["token"] for other in found.get("top_logprobs", [])] == shown
+
+
+def test_a_look_back_over_the_whole_context_is_one_over_more_than_it_has():
+    body = parse_chat({"messages": QUESTION, "options": {"repeat_last_n": -1}}).body
+    check_fields(CHAT, body)
+    assert body["repeat_last_n"] >= 1_000_000
 
 
 def test_vectors():

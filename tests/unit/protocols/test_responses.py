@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import NAMED_EVENTS, Served
+from mrpack_runtime.protocols.openai import choose_tools
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.history import History, PreviousNotFound, Turn
 from mrpack_runtime.protocols.responses.request import parse_response_request
-from mrpack_runtime.refusal import RequestRefused
 from tests.fakes.chat_events import (
     TEXT_STREAM,
     TOOL_STREAM,
@@ -142,6 +143,15 @@ def test_the_rest_of_a_request_has_its_place():
     }
     assert (body["reasoning_effort"], body["chat_template_kwargs"]) == ("low", {"enable_thinking": True})
     assert not {"input", "instructions", "text", "metadata", "model", "max_output_tokens"} & body.keys()
+
+
+def test_some_of_the_tools_can_be_allowed():
+    tools = [{"type": "function", "name": name, "parameters": {"type": "object"}} for name in "fgh"]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]}
+    body = parse(input="hi", tools=tools, tool_choice=choice).body
+    choose_tools(body)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["g"]
+    assert body["tool_choice"] == "required"
 
 
 @pytest.mark.parametrize(

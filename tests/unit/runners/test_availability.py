@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mrpack_runtime.availability import availability, survey
 from mrpack_runtime.engines import engines
 from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.runners.availability import availability, survey
 from mrpack_runtime.runners.folders import EngineFolders
 from tests.fakes.fake_engine import FakeEngine
 
@@ -21,6 +21,8 @@ def test_docker_model_runners_clients_get_the_words_they_know():
         "here": "Available: program 1.0",
         "absent": "Not Installed: pip install fake-engine",
     }
+    mlx = FakeEngine(name="mlx", installed=False)
+    assert availability({"mlx": mlx}, HOST) == {"mlx": "Not Installed: not for this machine"}
 
 
 def test_what_was_never_tested_is_said_to_be_wherever_an_engine_is_named(tmp_path):

@@ -17,6 +17,7 @@ from mrpack_runtime.runners.host import engine_folders, host_with_engines
 from mrpack_runtime.settings.merged import CommandSettings
 from tests.fakes.folder_library import FolderLibrary
 from tests.fakes.tiny_safetensors import write_llama
+from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="vLLM runs on Linux")
 
@@ -83,7 +84,7 @@ def test_a_model_whose_engine_was_missing_is_served_by_the_next_request(tmp_path
 
     async def answer(resolver: Resolver, version: str) -> None:
         """Answers are good for a moment."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while (await resolver.resolve("tiny", None, None)).choice.installation.version != version:
                 pass
 

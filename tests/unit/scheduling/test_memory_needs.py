@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack_runtime.engine import EngineSettings, ModelBundle
+from mrpack_runtime.engine.memory_needs import on_first_gpu, spread
 from mrpack_runtime.engines.llamacpp.memory import cache_size, compute_size, memory
 from mrpack_runtime.engines.llamacpp.plan import plan
 from mrpack_runtime.machine.accelerators import Gpu
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.memory import Memory, MemoryLimit, host_limit
-from mrpack_runtime.memory_needs import on_first_gpu, spread
 
 GIB = 2**30
 MIB = 2**20

@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 
 from mrpack.errors import EngineFailed, HostRefused, InvalidArtifact, MrpackError
 from mrpack_runtime.engine import Operation
-from mrpack_runtime.pool import Pool
+from mrpack_runtime.pool import _NEWS_S, Pool
 from mrpack_runtime.processes.process import EngineProcess
 from mrpack_runtime.processes.run_folders import make_run_folder, sweep_run_folders
 from mrpack_runtime.resolver import Resolver
@@ -28,6 +28,8 @@ from mrpack_runtime.workshop import EngineWorkshop
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
 from tests.fakes.gateway import exists, this_host, until
+from tests.processes import parent_of
+from tests.waiting import DEADLINE_S
 
 
 class Stage:
@@ -81,12 +83,14 @@ def test_a_lease_counts_until_it_is_released(short_folder):
 
 def test_a_load_that_nobody_waits_for_any_more_is_kept(short_folder):
     async def main() -> None:
-        async with stage(short_folder, FakeEngine(mode="slow")) as s:
+        async with stage(short_folder, FakeEngine(mode="wait")) as s:
             want = await s.want("a")
             asked = [asyncio.create_task(s.pool.acquire(want)) for _ in range(3)]
-            await until(lambda: s.phases() == [Phase.LOADING])
+            await until(lambda: s.engine.launches)
+            assert s.phases() == [Phase.LOADING]
             for task in asked:
                 task.cancel()
+            s.engine.let_go()
             await until(lambda: s.phases() == [Phase.READY])
             (await s.pool.acquire(want)).release()
             assert len(s.engine.launches) == 1
@@ -154,6 +158,26 @@ def test_a_broken_connection_is_blamed_on_the_death_behind_it(short_folder):
     asyncio.run(main())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_death_is_blamed_even_if_the_leash_is_slow_to_tell_of_it(short_folder):
+    async def main() -> None:
+        async with stage(short_folder, FakeEngine(mode="crash-loop")) as s:
+            lease = await s.pool.acquire(await s.want("a"))
+            pid = s.pool.snapshot()[0].pid
+            assert pid is not None
+            leash = parent_of(pid)
+            os.kill(leash, signal.SIGSTOP)
+            with pytest.raises(EngineFailed):
+                await lease.upstream.post("/v1/chat/completions", b'{"messages": []}')
+            blaming = asyncio.create_task(lease.blame(EngineFailed("the connection broke")))
+            await asyncio.wait({blaming}, timeout=_NEWS_S + 0.5)
+            os.kill(leash, signal.SIGCONT)
+            assert "GGML_ASSERT" in (await blaming).log_tail
+            lease.release()
+
+    asyncio.run(main())
+
+
 class Failing(EngineWorkshop):
     """Cannot make a process."""
 
@@ -161,7 +185,7 @@ class Failing(EngineWorkshop):
         super().__init__(this_host, Path(), Path())
         object.__setattr__(self, "error", error)
 
-    def make(self, want: Want) -> EngineProcess:
+    def make(self, want: Want, still_wanted: Callable[[], None]) -> EngineProcess:
         raise self.error
 
 
@@ -181,7 +205,7 @@ def test_what_is_not_the_engines_fault_is_no_crash(short_folder, error):
 
 def test_who_waits_too_long_for_room_is_told_to_come_back(short_folder):
     async def main() -> None:
-        async with stage(short_folder, limits=PoolLimits(max_loaded=1, wait_s=5.0)) as s:
+        async with stage(short_folder, limits=PoolLimits(max_loaded=1)) as s:
             a, b = await s.want("a"), await s.want("b")
             lease = await s.pool.acquire(a)
             s.pool._schedule.limits = PoolLimits(max_loaded=1, wait_s=0.05)
@@ -192,6 +216,16 @@ def test_who_waits_too_long_for_room_is_told_to_come_back(short_folder):
             s.pool._schedule.limits = PoolLimits(max_loaded=1)
             (await s.pool.acquire(b)).release()
             assert [snapshot.model for snapshot in s.pool.snapshot()] == ["b"]
+
+    asyncio.run(main())
+
+
+def test_a_load_may_take_longer_than_requests_wait_for_room(short_folder):
+    async def main() -> None:
+        slow = FakeEngine(mode="slow", arguments=("--load-time", "0.3"))
+        async with stage(short_folder, slow, PoolLimits(wait_s=0.01)) as s:
+            (await s.pool.acquire(await s.want("a"))).release()
+            assert s.phases() == [Phase.READY]
 
     asyncio.run(main())
 
@@ -214,6 +248,23 @@ def test_draining_refuses_who_comes_and_who_waits(short_folder):
             await draining
             assert not exists(Path(f"/proc/{pid}"))
             lease.release()
+
+    asyncio.run(main())
+
+
+def test_draining_does_not_wait_for_loads_that_can_serve_nobody_any_more(short_folder):
+    async def main() -> None:
+        async with stage(short_folder, FakeEngine(mode="hang")) as s:
+            want = await s.want("a")
+            waiting = [asyncio.create_task(s.pool.acquire(want)) for _ in range(2)]
+            await until(lambda: s.phases() == [Phase.LOADING])
+            draining = asyncio.create_task(s.pool.drain(3600))
+            async with asyncio.timeout(DEADLINE_S):
+                for task in waiting:
+                    with pytest.raises(Overloaded):
+                        await task
+                await draining
+            assert not s.pool.snapshot()
 
     asyncio.run(main())
 

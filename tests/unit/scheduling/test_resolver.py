@@ -13,6 +13,7 @@ from mrpack.model.overrides import Overrides, parse_overrides
 from mrpack_runtime.engine import Operation
 from mrpack_runtime.resolver import EngineMismatch, Resolver
 from mrpack_runtime.settings.merged import CommandSettings, model_settings, settings_group
+from mrpack_runtime.settings.store import MemorySettings
 from mrpack_runtime.want import Want
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.folder_library import FolderLibrary
@@ -119,6 +120,36 @@ def test_malformed_settings_are_the_artifacts_fault(library):
     (library.find("a").folder / "mrpack.json").write_text('{"context_size": "many"}')
     with pytest.raises(InvalidArtifact, match="context_size"):
         resolve(library, "a")
+
+
+class Halting(MemorySettings):
+    """Whoever asks gets what is kept at that moment, when told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = threading.Event()
+        self.may_end = threading.Event()
+
+    def get(self, name: str) -> Overrides:
+        found = super().get(name)
+        self.was_asked.set()
+        self.may_end.wait(30)
+        return found
+
+
+def test_settings_that_change_while_a_model_is_looked_up_count_from_the_next_request(library):
+    async def main() -> None:
+        kept = Halting()
+        resolver = Resolver(library, ENGINES, this_host, CommandSettings(), configured=kept)
+        first = asyncio.create_task(resolver.resolve("a", None, None))
+        await until(kept.was_asked.is_set)
+        kept.set("localhost/a:latest", Overrides({"context_size": 5}))
+        await resolver.expect(())  # another request notices the change
+        kept.may_end.set()
+        assert (await first).settings.engine.context_size is None
+        assert (await resolver.resolve("a", None, None)).settings.engine.context_size == 5
+
+    asyncio.run(main())
 
 
 class Pulling(FolderLibrary):

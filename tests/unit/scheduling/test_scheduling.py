@@ -198,3 +198,25 @@ def test_another_name_of_the_same_model_keeps_its_own_settings():
     d.schedule.join_line(demand)
     assert isinstance(d.schedule.decide(demand, d.now), Start)
     assert first.is_lent
+
+
+def test_a_pin_goes_with_the_name_when_that_means_another_model():
+    d = Driver(max_loaded=1)
+    former = d.idle(A, pinned=True)
+    moved = d.demand(B)._replace(name=former.name)
+    assert d.schedule.decide(moved, d.now) == Evict(former)
+    d.schedule.gone(former)
+    start = d.schedule.decide(moved, d.now)
+    assert isinstance(start, Start)
+    assert start.resident.pinned
+
+
+def test_a_model_that_lost_its_pinned_name_serves_to_the_end_and_expires():
+    d = Driver(max_loaded=2)
+    former = d.load(A, keep_alive_s=5, pinned=True)
+    start = d.schedule.decide(d.demand(B)._replace(name=former.name), d.now)
+    assert isinstance(start, Start)
+    assert former.is_lent
+    d.release(former)
+    d.now += 6
+    assert d.schedule.expired(d.now) == (former,)

@@ -31,6 +31,7 @@ from mrpack_runtime.wire.endpoint import TcpEndpoint, UnixEndpoint
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.gateway import chat_body, gateway, until
 from tests.fakes.raw_server import RawServer, Script
+from tests.waiting import until as wait_until
 
 
 def ask(folder: Path, question: Callable[[GatewayClient], Any], **options: Any) -> Any:
@@ -119,7 +120,7 @@ def test_a_gateway_on_a_socket_is_asked_in_the_same_way(short_folder):
         assert client.model("localhost/fake:latest")["id"] == "localhost/fake:latest"
         assert "".join(client.logs()) == ""
         list(client.chat(chat_body()))
-        assert "fake: listening" in "".join(client.logs())
+        wait_until(lambda: "fake: listening" in "".join(client.logs()), "the engine's log")
         assert client.ps()[0]["model_name"] == "localhost/fake:latest"
         assert client.unload(("fake",))["unloaded_runners"] == 1
 
@@ -161,7 +162,8 @@ def test_a_program_that_listens_and_says_nothing_is_not_waited_for():
 
 def test_a_program_that_stops_in_its_answer_is_not_waited_for():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=1.0)
+        # Short enough to be waited for, long enough for us to begin the answer.
+        client = GatewayClient(TcpEndpoint(listener.getsockname()[1]), prompt_s=3.0)
 
         async def main() -> None:
             asked = asyncio.create_task(asyncio.to_thread(client.ps))

@@ -8,7 +8,6 @@ from typing import Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.child import child_launch
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -19,6 +18,7 @@ from mrpack_runtime.engine import (
     Operation,
     find_installation,
 )
+from mrpack_runtime.engine.child import child_launch
 from mrpack_runtime.engines.diffusers.memory import memory
 from mrpack_runtime.engines.diffusers.pipeline_folder import pipeline_folder
 from mrpack_runtime.engines.diffusers.symptoms import SYMPTOMS

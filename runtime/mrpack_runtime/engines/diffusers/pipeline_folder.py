@@ -11,7 +11,7 @@ from mrpack.formats import dduf
 from mrpack.model.pipeline import INDEX_LIMIT, INDEX_NAME, Pipeline, parse_pipeline
 from mrpack.readable import open_file
 from mrpack_runtime.engine import ModelBundle
-from mrpack_runtime.models.model_code import refuse_code
+from mrpack_runtime.engine.model_code import refuse_code
 
 # No file of an artifact can have a percent sign in its name (mrpack/model/filepath.py).
 _UNPACKED: Final = "%unpacked"

@@ -13,7 +13,7 @@ from mrpack_runtime.engines.llamacpp.llama_cpp_server import LlamaCppServer
 from mrpack_runtime.engines.llamacpp.memory import memory
 from mrpack_runtime.engines.llamacpp.native import Native, Wheel
 from mrpack_runtime.engines.llamacpp.plan import plan
-from mrpack_runtime.engines.llamacpp.requests import explained, tool_refusal
+from mrpack_runtime.engines.llamacpp.requests import explained, ranking_refusal, tool_refusal
 from mrpack_runtime.engines.llamacpp.xllamacpp import Xllamacpp
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.memory import Memory
@@ -51,6 +51,7 @@ class LlamaCpp:
         self, installation: Installation, bundle: ModelBundle, settings: EngineSettings, host: HostFacts
     ) -> Memory:
         del installation  # all compute the same
+        _check_operation(bundle, settings)
         return memory(bundle, settings, host)
 
     def media_refusal(self, bundle: ModelBundle) -> str | None:
@@ -65,11 +66,18 @@ class LlamaCpp:
         return explained(status, error)
 
     def launch(self, request: LaunchRequest) -> Launch:
-        if request.settings.operation not in self.operations:
-            raise Unsupported(f"{self.name} has no {request.settings.operation}")
+        _check_operation(request.bundle, request.settings)
         wanted = plan(request.bundle, request.settings, request.host)
         launcher = next(known for known in _LAUNCHERS if known.name == request.installation.launcher)
         return launcher.launch(request, wanted)
+
+
+def _check_operation(bundle: ModelBundle, settings: EngineSettings) -> None:
+    """Raises Unsupported."""
+    if settings.operation not in LlamaCpp.operations:
+        raise Unsupported(f"{ENGINE_NAME} has no {settings.operation}")
+    if settings.operation is Operation.RERANKING and (why := ranking_refusal(bundle)):
+        raise Unsupported(why, hint="ask /v1/embeddings for vectors, and compare these")
 
 
 ENGINE: Final = LlamaCpp()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
-from mrpack_runtime.child import child_launch
 from mrpack_runtime.engine import Installation, Launch, LaunchRequest, Operation, find_installation
+from mrpack_runtime.engine.child import child_launch
 from mrpack_runtime.engines.llamacpp.launcher import ENGINE_NAME, spelled
 from mrpack_runtime.engines.llamacpp.plan import Plan
 from mrpack_runtime.engines.llamacpp.settings import Option

@@ -11,10 +11,10 @@ from typing import Final
 
 from mrpack.formats.gguf import GgufArray, read_header
 from mrpack_runtime.engine import EngineSettings, ModelBundle
+from mrpack_runtime.engine.memory_needs import file_sizes, spread
 from mrpack_runtime.engines.llamacpp.plan import Plan, metadata_of, plan
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.memory import Memory
-from mrpack_runtime.memory_needs import file_sizes, spread
 
 # Bytes of 32 values: ggml's blocks (ggml-common.h).
 _BLOCK_BYTES: Final = {

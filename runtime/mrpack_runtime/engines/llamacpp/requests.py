@@ -34,6 +34,19 @@ def _templates(file: Path | None, weights: Path) -> tuple[str, ...]:
     return tuple(str(header[key]) for key in _TEMPLATE_KEYS if key in header)
 
 
+def ranking_refusal(bundle: ModelBundle) -> str | None:
+    """Where the model has nothing that judges, the first number of a vector would be told for a judgement."""
+    if any(map(_judges, bundle.weights)):
+        return None
+    return "this model was not made to rank documents: it has no weights that judge them"
+
+
+@lru_cache(maxsize=32)
+def _judges(weights: Path) -> bool:
+    """`cls`, `cls.norm` or `cls.output`, as llama.cpp calls them (b11549)."""
+    return any(tensor.name.startswith("cls.") for tensor in read_header(weights).tensors)
+
+
 def explained(status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """An input for one vector has to fit one computation, and a picture has to be one."""
     if status == 500 and error.get("message") == _NO_PICTURE:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack.model.config import ModelConfig
-from mrpack_runtime.child import child_launch
 from mrpack_runtime.engine import (
     EngineSettings,
     Installation,
@@ -22,6 +21,8 @@ from mrpack_runtime.engine import (
     Operation,
     find_installation,
 )
+from mrpack_runtime.engine.child import child_launch
+from mrpack_runtime.engine.model_code import refuse_code
 from mrpack_runtime.engines.vllm.command import arguments
 from mrpack_runtime.engines.vllm.device import (
     CPU_PACKAGE,
@@ -35,7 +36,6 @@ from mrpack_runtime.engines.vllm.memory import memory
 from mrpack_runtime.engines.vllm.symptoms import SYMPTOMS
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.memory import Memory
-from mrpack_runtime.models.model_code import refuse_code
 from mrpack_runtime.processes.run_folders import shared_memory_prefix
 
 _NAME: Final = "vllm"
@@ -48,6 +48,9 @@ _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # named, for the rules o
 _ARCHITECTURES: Final = frozenset({"x86_64", "arm64"})
 # How long vLLM itself waits for its processes, unless a user has more patience.
 _OWN_READY_TIMEOUT_S: Final = 600
+# How it refuses tools without a parser for their calls (vLLM 0.32): it has no code of its own for that.
+_REFUSED: Final = 400
+_NO_PARSER: Final = "--tool-call-parser to be set"
 # As many as the gateway lets through; vLLM itself takes 4, which is OpenAI's number.
 _STOPS: Final = 64
 
@@ -57,6 +60,7 @@ class Vllm:
     formats = frozenset({"safetensors"})
     operations = frozenset({Operation.COMPLETION, Operation.EMBEDDING, Operation.RERANKING})
     install_hint = "mrpack install-runner --backend vllm"
+    served_by: Mapping[Operation, Operation] = {Operation.RERANKING: Operation.EMBEDDING}
     sampling_names: Mapping[str, str] = {"repeat_penalty": "repetition_penalty"}
 
     def installations(self, host: HostFacts) -> tuple[Installation, ...]:
@@ -82,6 +86,13 @@ class Vllm:
         self, installation: Installation, bundle: ModelBundle, settings: EngineSettings, host: HostFacts
     ) -> Memory:
         return memory(bundle, settings, device_of(installation), host)
+
+    def explained(self, status: int, error: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """It names flags of its own, which here are settings of the model."""
+        if status != _REFUSED or not str(error.get("message")).endswith(_NO_PARSER):
+            return status, error
+        message = "how this model writes calls of tools is not set (the setting vllm.tool_call_parser)"
+        return status, {**error, "message": message, "param": "tools", "code": "invalid_request"}
 
     def launch(self, request: LaunchRequest) -> Launch:
         installation, bundle, settings = request.installation, request.bundle, request.settings

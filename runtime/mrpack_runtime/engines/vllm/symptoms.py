@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mrpack_runtime.symptoms import Symptom
+from mrpack_runtime.engine.symptoms import Symptom
 
 _SMALLER = "a smaller model, --context-size or --parallel needs less memory"
 

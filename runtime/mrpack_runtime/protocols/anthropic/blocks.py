@@ -7,7 +7,7 @@ from typing import Any
 from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import JsonObject
 from mrpack_runtime.protocols.fields import as_object, as_objects, as_text
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 
 def to_part(block: JsonObject, where: str) -> JsonObject:

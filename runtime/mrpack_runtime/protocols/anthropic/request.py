@@ -23,7 +23,7 @@ from mrpack_runtime.protocols.fields import (
     as_whole,
     as_word,
 )
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 # All that neither list names goes to the engine as it is.
 _TRANSLATED: Final = frozenset(
@@ -47,6 +47,8 @@ _TOOL_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "n
 def parse_message_request(body: JsonObject) -> Asked:
     """Raises RequestRefused and Unsupported."""
     stop = as_texts(body.get("stop_sequences") or [], "stop_sequences")
+    if not all(stop):
+        raise RequestRefused("stop_sequences must not be empty", param="stop_sequences")
     chat = parse_prompt(body)
     limit = chat["max_tokens"] = as_whole(body.get("max_tokens"), "max_tokens", least=1)
     if stop:

@@ -19,16 +19,21 @@ from mrpack_runtime.protocols.embeddings import shortened
 
 _NS: Final = 1_000_000_000
 _REASONS: Final = {"length": "length"}
+# Of each token; the last are the others that could have been in its place.
 _LOGPROBS: Final = ("token", "logprob", "bytes", "top_logprobs")
 
 
 class ChatAnswer:
-    """What a chat or a prompt gets. Calls of tools come whole, since Ollama sends no pieces of them."""
+    """What a chat or a prompt gets. Calls of tools come whole, since Ollama sends no pieces of them.
+
+    `alternatives`: whether those to each token were asked for.
+    """
 
     _is_chat = True
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, *, alternatives: bool = True) -> None:
         self._served = served
+        self._of_token = _LOGPROBS if alternatives else _LOGPROBS[:-1]
         self._calls: dict[int, ToolCall] = {}
         self._last = Piece()
         self._usage = Usage()
@@ -37,7 +42,7 @@ class ChatAnswer:
     def answer(self, body: JsonObject) -> JsonObject:
         piece = read_piece(body)
         self._take(piece)
-        rest = {**self._statistics(), **_logprobs(piece)}
+        rest = {**self._statistics(), **self._logprobs(piece)}
         return self._line(said(piece.text, piece.reasoning, tool_calls(piece)), rest)
 
     def chunk(self, event: JsonObject) -> tuple[JsonObject, ...]:
@@ -47,7 +52,8 @@ class ChatAnswer:
             _add(self._calls, call)
         if not piece.text and not piece.reasoning:
             return ()
-        return (self._line(said(piece.text, piece.reasoning, []), {"done": False, **_logprobs(piece)}),)
+        rest = {"done": False, **self._logprobs(piece)}
+        return (self._line(said(piece.text, piece.reasoning, []), rest),)
 
     def end(self) -> tuple[JsonObject, ...]:
         calls = list(self._calls.values())
@@ -57,7 +63,7 @@ class ChatAnswer:
         return (*lines, self._line(said("", "", []), self._statistics()))
 
     def failed(self, error: JsonObject) -> tuple[JsonObject, ...]:
-        return (ollama_error(0, error),)
+        return (_error(error),)
 
     def _take(self, piece: Piece) -> None:
         if self._first_at is None and (piece.text or piece.reasoning or piece.calls):
@@ -67,6 +73,10 @@ class ChatAnswer:
         self._usage = piece.usage or self._usage
         if piece.timings:
             self._last = Piece(reason=self._last.reason, timings=piece.timings)
+
+    def _logprobs(self, piece: Piece) -> JsonObject:
+        rows = [{key: row[key] for key in self._of_token if key in row} for row in piece.logprobs]
+        return {"logprobs": rows} if rows else {}
 
     def _statistics(self) -> JsonObject:
         """The engine's own times where it tells them, else ours around it."""
@@ -118,7 +128,7 @@ class EmbedAnswer:
         return ()
 
     def failed(self, error: JsonObject) -> tuple[JsonObject, ...]:
-        return (ollama_error(0, error),)
+        return (_error(error),)
 
 
 class LegacyEmbedAnswer(EmbedAnswer):
@@ -150,15 +160,12 @@ def said(text: str, thinking: str, calls: list[ToolCall]) -> JsonObject:
     return message
 
 
-def _logprobs(piece: Piece) -> JsonObject:
-    """Of each token, where they were asked for."""
-    rows = [{key: row[key] for key in _LOGPROBS if key in row} for row in piece.logprobs]
-    return {"logprobs": rows} if rows else {}
-
-
-def ollama_error(status: int, error: JsonObject) -> JsonObject:
+def ollama_error(_status: int, error: JsonObject) -> JsonObject:
     """`error` as OpenAI writes it, without its envelope."""
-    del status
+    return _error(error)
+
+
+def _error(error: JsonObject) -> JsonObject:
     return {"error": error["message"]}
 
 

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from mrpack.errors import Unsupported
@@ -26,7 +27,8 @@ from mrpack_runtime.protocols.fields import (
 )
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.ollama.answer import ChatAnswer, EmbedAnswer, GenerateAnswer, LegacyEmbedAnswer
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.openai import REPEATS_LIMIT
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 _COMPLETION: Final = "/v1/completions"
 _EMBEDDINGS: Final = "/v1/embeddings"
@@ -43,6 +45,8 @@ _OPTIONS: Final[Mapping[str, str]] = {
         )
     },
 }
+# The whole context, for which llama-server has no word.
+_LOOK_BACK: Final = ("repeat_last_n", -1)
 # What Ollama's own runner is started with: here the settings of the model say that (docs/overrides.md).
 _LOADING: Final = frozenset(
     {"num_ctx", "num_batch", "num_gpu", "main_gpu", "low_vram", "vocab_only", "use_mmap", "use_mlock"}
@@ -100,7 +104,7 @@ def parse_chat(body: JsonObject) -> Asked:
         chat["tools"] = as_objects(body["tools"], "tools")
     return Asked(
         body=chat,
-        answering=ChatAnswer,
+        answering=partial(ChatAnswer, alternatives=bool(body.get("top_logprobs"))),
         framing=JSON_LINES,
         ignored=ignored,
     )
@@ -127,7 +131,7 @@ def parse_generate(body: JsonObject) -> Asked:
     return Asked(
         path=_COMPLETION if raw else CHAT,
         body=chat,
-        answering=GenerateAnswer,
+        answering=partial(GenerateAnswer, alternatives=bool(body.get("top_logprobs"))),
         framing=JSON_LINES,
         ignored=ignored,
     )
@@ -153,11 +157,15 @@ def _generation(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
     for name, value in options.items():
         if name in _LOADING:
             ignored.append(f"options.{name}")
+        elif (name, value) == _LOOK_BACK:
+            chat["repeat_last_n"] = REPEATS_LIMIT
         elif value is not None and not (name == "num_predict" and is_whole(value) and value <= 0):
             chat[_OPTIONS.get(name, name)] = value
     if wants_stream(body):
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
+    if body.get("logprobs") is True and body.get("top_logprobs") in (None, 0):
+        chat["top_logprobs"] = 1  # llama-server has none without
     if body.get("format"):
         chat["response_format"] = _format(body["format"])
     think = body.get("think")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrpack_runtime.protocols import JsonObject
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 
 _COUNT_LIMIT: Final = 1024
 _SIZE_LIMIT: Final = 64 * 1024 * 1024

@@ -11,9 +11,9 @@ from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, function_tool, only_tool, schema_format
 from mrpack_runtime.protocols.fields import as_object, as_objects, as_switch, as_text, as_whole, as_word
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.answer import ResponseAnswer
 from mrpack_runtime.protocols.responses.history import History
-from mrpack_runtime.refusal import RequestRefused
 
 _TRANSLATED: Final = frozenset(
     {"model", "input", "instructions", "previous_response_id", "store", "tools", "tool_choice", "text"}
@@ -47,6 +47,8 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
         *_instructions(body.get("instructions")),
         *to_messages([*(before.conversation() if before is not None else ()), *given]),
     ]
+    if not chat["messages"]:
+        raise RequestRefused("input: at least one item is needed", param="input")
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = as_whole(body["max_output_tokens"], "max_output_tokens", least=1)
     chat |= _tools(body)
@@ -56,7 +58,9 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
     if body.get("stream") is not None and as_switch(body["stream"], "stream"):
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
-    store = body.get("store") is not False
+    store = body.get("store") is None or as_switch(body["store"], "store")
+    if body.get("metadata") is not None:
+        as_object(body["metadata"], "metadata")
     return Asked(
         body=chat,
         answering=lambda served: ResponseAnswer(
@@ -86,6 +90,8 @@ def _refuse_what_is_missing(body: JsonObject) -> None:
 
 
 def _input_items(value: Any) -> list[JsonObject]:
+    if value is None:
+        raise RequestRefused("input is required", param="input")
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}]
     return [_typed(item) for item in as_objects(value, "input")]
@@ -169,10 +175,13 @@ def _part(part: JsonObject, where: str) -> JsonObject:
                 raise Unsupported(
                     f"{where}: there are no uploaded files here", hint="send image_url as a data: URL"
                 )
-            return {
-                "type": "image_url",
-                "image_url": {"url": as_text(part["image_url"], f"{where}.image_url")},
-            }
+            url = as_text(part["image_url"], f"{where}.image_url")
+            if not url.lower().startswith("data:"):
+                raise RequestRefused(
+                    "images must come in the request, as a data: URL; nothing is fetched",
+                    param=f"{where}.image_url",
+                )
+            return {"type": "image_url", "image_url": {"url": url}}
         case "input_audio":
             return {
                 "type": "input_audio",
@@ -223,12 +232,27 @@ def _tools(body: JsonObject) -> JsonObject:
             chat["parallel_tool_calls"] = body["parallel_tool_calls"]
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
-        if choice.get("type") != "function":
-            raise Unsupported("tool_choice: only functions can be chosen")
-        chat |= only_tool(chat.get("tools", []), as_text(choice.get("name"), "tool_choice.name"))
+        chat |= _chosen(choice, chat.get("tools", []))
     elif choice is not None:
         chat["tool_choice"] = as_text(choice, "tool_choice")
     return chat
+
+
+def _chosen(choice: JsonObject, tools: list[JsonObject]) -> JsonObject:
+    """One function, or some of them, which chats have in a box of their own."""
+    match choice.get("type"):
+        case "function":
+            return only_tool(tools, as_text(choice.get("name"), "tool_choice.name"))
+        case "allowed_tools":
+            names = [
+                as_text(tool.get("name"), f"tool_choice.tools[{i}].name")
+                for i, tool in enumerate(as_objects(choice.get("tools"), "tool_choice.tools"))
+            ]
+            allowed = [function_tool(name, None, None) for name in names]
+            box = {"mode": choice.get("mode"), "tools": allowed}
+            return {"tool_choice": {"type": "allowed_tools", "allowed_tools": box}}
+        case _:
+            raise Unsupported("tool_choice: only functions can be chosen")
 
 
 def _text_format(body: JsonObject) -> JsonObject | None:

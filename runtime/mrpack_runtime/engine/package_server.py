@@ -14,8 +14,8 @@ from mrpack_runtime.engine import (
     Operation,
     find_installation,
 )
+from mrpack_runtime.engine.model_code import refuse_code
 from mrpack_runtime.machine.host import HostFacts
-from mrpack_runtime.models.model_code import refuse_code
 from mrpack_runtime.wire.endpoint import TcpEndpoint
 
 

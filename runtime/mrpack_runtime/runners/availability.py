@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from mrpack_runtime.engine import Engine, Installation, caveat
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.platforms import Verdict, refusal, verdicts
 from mrpack_runtime.runners.folders import EngineFolders, Record
 
+_NEVER: Final = "not for this machine"
+
 
 def availability(engines: Mapping[str, Engine], host: HostFacts) -> dict[str, str]:
-    """By name: `Available: LAUNCHER VERSION` or `Not Installed: HOW TO`. Looks at the disk."""
+    """By name: `Available: LAUNCHER VERSION`, or `Not Installed:` and how to. Looks at the disk."""
     words = {}
     for name, engine in engines.items():
-        found = engine.installations(host)
-        words[name] = (
-            f"Available: {found[0].launcher} {found[0].version}{caveat(engine)}"
-            if found
-            else f"Not Installed: {engine.install_hint}{caveat(engine)}"
-        )
+        if found := engine.installations(host):
+            words[name] = f"Available: {found[0].launcher} {found[0].version}{caveat(engine)}"
+        elif _can_run(verdicts(name, host)):
+            words[name] = f"Not Installed: {engine.install_hint}{caveat(engine)}"
+        else:
+            words[name] = f"Not Installed: {_NEVER}"
     return words
+
+
+def _can_run(verdicts: Sequence[Verdict]) -> bool:
+    """As far as the platform table knows; an engine without rows is given the benefit of the doubt."""
+    return not verdicts or any(verdict.possible for verdict in verdicts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +46,13 @@ class EngineState:
 
     @property
     def can_run(self) -> bool:
-        """As far as the platform table knows; an engine without rows is given the benefit of the doubt."""
-        return not self.verdicts or any(verdict.possible for verdict in self.verdicts)
+        return _can_run(self.verdicts)
 
     @property
     def word(self) -> str:
         if self.installations:
             return "installed"
-        return "not installed" if self.can_run else "not for this machine"
+        return "not installed" if self.can_run else _NEVER
 
     @property
     def what(self) -> str:

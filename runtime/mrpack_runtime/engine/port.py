@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from mrpack.digest import Digest
 from mrpack.model.config import ModelConfig
 from mrpack.model.overrides import Imported
+from mrpack_runtime.engine.symptoms import Symptom
 from mrpack_runtime.machine.host import HostFacts
 from mrpack_runtime.machine.memory import Memory
-from mrpack_runtime.symptoms import Symptom
 from mrpack_runtime.wire.endpoint import Endpoint
 
 
@@ -199,6 +199,14 @@ class EstimatesMemory(Protocol):
             InvalidArtifact: the model's files are malformed.
         """
         ...
+
+
+@runtime_checkable
+class SharesProcesses(Protocol):
+    """An engine whose process for one operation serves another, too, with no other command."""
+
+    served_by: Mapping[Operation, Operation]
+    """The one whose process does, by operation."""
 
 
 @runtime_checkable

@@ -1,0 +1,43 @@
+"""What an engine is, and what declarations of engines are made of."""
+
+from mrpack_runtime.engine.port import (
+    Engine,
+    EngineSettings,
+    EstimatesMemory,
+    ExplainsErrors,
+    Installation,
+    KnowsMedia,
+    KnowsTools,
+    Launch,
+    LaunchRequest,
+    ModelBundle,
+    Needs,
+    Network,
+    Operation,
+    RenamesSampling,
+    SharesProcesses,
+    Untested,
+    caveat,
+    find_installation,
+)
+
+__all__ = [
+    "Engine",
+    "EngineSettings",
+    "EstimatesMemory",
+    "ExplainsErrors",
+    "Installation",
+    "KnowsMedia",
+    "KnowsTools",
+    "Launch",
+    "LaunchRequest",
+    "ModelBundle",
+    "Needs",
+    "Network",
+    "Operation",
+    "RenamesSampling",
+    "SharesProcesses",
+    "Untested",
+    "caveat",
+    "find_installation",
+]
