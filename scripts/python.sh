@@ -1,5 +1,8 @@
 # Sourced by the scripts: finding Python, making virtual environments, installing into them.
 
+# For slow package indexes, and those that fail for a moment.
+export PIP_TIMEOUT="${PIP_TIMEOUT:-60}" PIP_RETRIES="${PIP_RETRIES:-10}"
+
 find_python() {
     local candidate
     for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python; do

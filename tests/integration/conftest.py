@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.demands import demand
 from tests.fakes.certificates import make_authority
 from tests.fakes.distribution import PROGRAM, Distribution
 from tests.fakes.token_server import ISSUER, SERVICE, TokenServer
+from tests.integration.skopeo import Skopeo
 
 USER, PASSWORD = "mallory", "correct horse: battery"
 
@@ -53,13 +53,9 @@ def docker_registry() -> None:
     demand("" if PROGRAM else "docker-registry is not installed")
 
 
-@pytest.fixture(scope="session")
-def skopeo_program() -> str:
-    """Another client of registries."""
-    program = shutil.which("skopeo")
-    demand("" if program else "skopeo is not installed")
-    assert program
-    return program
+@pytest.fixture
+def skopeo(tmp_path: Path) -> Skopeo:
+    return Skopeo(tmp_path / "skopeo")
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,17 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import PASSWORD, USER, Registry
+from tests.integration.skopeo import Skopeo
 from tests.ports import closed_port
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.registry
-
-
-def skopeo(*arguments: str) -> str:
-    done = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def docker_login(home: Path, registry: str) -> None:
@@ -51,13 +47,13 @@ def test_push_pull_and_straight_from_the_file(
 
 
 def test_skopeo_carries_our_artifact_out_and_in_again(
-    mrpack: Mrpack, tiny_model: Path, anonymous_registry: Registry, tmp_path: Path
+    mrpack: Mrpack, skopeo: Skopeo, tiny_model: Path, anonymous_registry: Registry, tmp_path: Path
 ) -> None:
     digest = mrpack("package", tiny_model, "tiny:v1").out.strip()
     store = tmp_path / "home" / ".local" / "share" / "mrpack" / "store"
     name = f"{anonymous_registry.name}/skopeo/tiny:v1"
-    skopeo("copy", "--dest-tls-verify=false", f"oci:{store}:docker.io/ai/tiny:v1", f"docker://{name}")
-    skopeo("copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path}/out:v1")
+    skopeo.copy(f"oci:{store}:docker.io/ai/tiny:v1", f"docker://{name}")
+    skopeo.copy(f"docker://{name}", f"oci:{tmp_path}/out:v1")
     assert mrpack("inspect", f"oci:{tmp_path}/out:v1", "--json").json["digest"] == digest
     assert mrpack("pull", name, MRPACK_HOME=str(tmp_path / "other")).out.strip() == digest
     assert (
@@ -159,7 +155,7 @@ def test_what_is_not_there_is_said_in_one_line(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of 256 KiB in a mount namespace of its own would hide it from us, so it is mounted for real."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -173,7 +169,8 @@ def small_disk(tmp_path: Path) -> Path:
     )
     if done.returncode:
         pytest.skip(f"no tmpfs here: {done.stderr.strip()}")
-    return folder
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half(
@@ -181,10 +178,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
 ) -> None:
     name = f"{anonymous_registry.name}/full/tiny:v1"
     mrpack("package", tiny_model, name, "--push")
-    try:
-        done = mrpack("pull", name, fails=8, MRPACK_HOME=str(small_disk))
-        assert "free" in done.last_line
-        assert mrpack("package", tiny_model, "tiny", fails=8, MRPACK_HOME=str(small_disk)).out == ""
-        assert mrpack("list", "--json", MRPACK_HOME=str(small_disk)).json == []
-    finally:
-        subprocess.run(["umount", small_disk], check=True)
+    done = mrpack("pull", name, fails=8, MRPACK_HOME=str(small_disk))
+    assert "free" in done.last_line
+    assert mrpack("package", tiny_model, "tiny", fails=8, MRPACK_HOME=str(small_disk)).out == ""
+    assert mrpack("list", "--json", MRPACK_HOME=str(small_disk)).json == []

@@ -16,7 +16,6 @@ from tests.documented_keys import checked
 from tests.fakes.gateway import HOST
 from tests.fakes.tiny_gguf import ANSWER
 from tests.program import Done, Mrpack
-from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.engine
 
@@ -29,7 +28,6 @@ def example(mrpack: Mrpack, name: str, *arguments: str | Path) -> Done:
         env=mrpack.environment,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
@@ -44,11 +42,15 @@ def served(mrpack: Mrpack, tiny_model: Path) -> Iterator[str]:
     process = mrpack.start("serve", "--port", "0", "--threads", "1", "--json")
     try:
         assert process.stdout is not None
-        lines = iter(process.stdout.readline, "}\n")
-        yield checked("serve", json.loads("".join([*lines, "}"])))["url"]
+        document = line = ""
+        while line != "}\n":
+            line = process.stdout.readline()
+            assert line, process.communicate()
+            document += line
+        yield checked("serve", json.loads(document))["url"]
     finally:
         process.terminate()
-        process.communicate(timeout=DEADLINE_S)
+        process.communicate()
 
 
 def test_the_library_packages_moves_verifies_and_opens(mrpack: Mrpack, tiny_model: Path) -> None:

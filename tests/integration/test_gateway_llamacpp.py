@@ -17,6 +17,7 @@ from mrpack_runtime.wire.upstream import Upstream
 from tests.demands import demand
 from tests.fakes.gateway import HOST, Running, gateway, until
 from tests.fakes.tiny_gguf import ANSWER, write_markov
+from tests.processes import is_alive
 from tests.program import Mrpack
 from tests.waiting import until as wait_until
 
@@ -166,7 +167,7 @@ def test_a_gateway_that_is_killed_leaves_no_llama_cpp(mrpack: Mrpack, tiny_model
         assert answer.strip() == ANSWER.strip()
         (entry,) = mrpack("ps", "--port", port, "--json").json
         process.kill()
-        wait_until(lambda: not Path(f"/proc/{entry['pid']}").exists(), "the end of the engine")
+        wait_until(lambda: not is_alive(entry["pid"]), "the end of the engine")
     finally:
         process.kill()
         process.communicate()

@@ -23,7 +23,7 @@ from mrpack.model.overrides.table import BY_KEY
 from mrpack_runtime.engine import EngineSettings, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, GROUP, OPTIONS
 from mrpack_runtime.protocols.dmr import parse_settings
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.settings.own import checked
 from tests.fakes.tiny_gguf import (
     ADAPTED_ANSWER,

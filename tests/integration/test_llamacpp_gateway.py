@@ -115,6 +115,49 @@ def test_pictures_are_answered_in_every_api_and_refused_where_nothing_sees(launc
         assert status == 200, "it lives after all that"
 
 
+def test_how_likely_tokens_are_is_told_as_openai_does(launcher, mrpack, files):
+    mrpack("package", "--gguf", files / "model.gguf", "tiny")
+    asked = {"model": "tiny", "prompt": "Who are you?", "max_tokens": 4, "temperature": 0, "logprobs": 2}
+    chat = {"model": "tiny", **HELLO, "max_tokens": 4, "temperature": 0, "logprobs": True}
+    with serving(mrpack, "--threads", "1") as served:
+        status, answer = served.post("/v1/completions", asked)
+        if launcher == "llama-cpp-python":
+            assert (status, served.post(CHAT, chat)[0]) == (501, 501), answer
+            return
+        choice = answer["choices"][0]
+        odds = choice["logprobs"]
+        assert "".join(odds["tokens"]) == choice["text"]
+        starts = [len("".join(odds["tokens"][:count])) for count in range(4)]
+        assert odds["text_offset"] == starts
+        assert [len(others) for others in odds["top_logprobs"]] == [2] * 4
+        assert all(
+            others[token] == logprob
+            for token, logprob, others in zip(
+                odds["tokens"], odds["token_logprobs"], odds["top_logprobs"], strict=True
+            )
+        )
+        _, events = served.post("/v1/completions", {**asked, "stream": True})
+        *chunks, end = events
+        told = [json.loads(chunk)["choices"][0]["logprobs"] for chunk in chunks]
+        assert end == "[DONE]"
+        for name in ("tokens", "text_offset"):
+            assert [value for one in told if one for value in one[name]] == odds[name]
+        _, alone = served.post("/v1/completions", {**asked, "logprobs": 0})
+        assert alone["choices"][0]["logprobs"]["tokens"] == odds["tokens"]
+        _, answer = served.post(CHAT, chat)
+        content = answer["choices"][0]["logprobs"]["content"]
+        assert [token["top_logprobs"] for token in content] == [[]] * 4
+
+
+def test_a_model_that_judges_nothing_ranks_nothing(launcher, mrpack, files):
+    mrpack("package", "--gguf", files / "model.gguf", "tiny")
+    with serving(mrpack, "--threads", "1") as served:
+        status, answer = served.post("/v1/rerank", {"model": "tiny", "query": "a", "documents": ["b"]})
+        assert (status, answer["error"]["code"]) == (501, "unsupported"), answer
+        assert "not made to rank" in answer["error"]["message"]
+        assert not served.ps(), "nothing was loaded for that"
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_call_that_a_model_cannot_be_made_to_make_is_refused(launcher, mrpack, files, choice):
     mrpack("package", "--gguf", files / "model.gguf", "tiny")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import oras.provider
@@ -17,8 +15,8 @@ from mrpack.content.memory import MemoryTarget
 from mrpack.oci.manifest import Manifest
 from mrpack.registry import RegistryTarget
 from mrpack.registry.oras_target import OrasTarget
-from tests.demands import demand
 from tests.integration.conftest import PASSWORD, USER, Registry
+from tests.integration.skopeo import Skopeo
 from tests.program import Mrpack
 
 pytestmark = pytest.mark.registry
@@ -32,36 +30,19 @@ def repository() -> str:
     return f"team/places-{os.getpid()}-{next(_numbers)}"
 
 
-@pytest.fixture(scope="session")
-def skopeo() -> str:
-    found = shutil.which("skopeo")
-    demand("" if found else "skopeo is not installed")
-    return str(found)
-
-
-def run(program: str, *arguments: object) -> str:
-    done = subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_skopeo_reads_what_is_exported(mrpack: Mrpack, skopeo: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_skopeo_reads_what_is_exported(
+    mrpack: Mrpack, skopeo: Skopeo, tiny_model: Path, tmp_path: Path
+) -> None:
     mrpack("package", tiny_model, "tiny", "-q")
     digest = mrpack("export", "tiny", "tiny.tar").out.strip()
-    raw = run(skopeo, "inspect", "--raw", f"oci-archive:{tmp_path}/tiny.tar")
-    assert json.loads(raw)["layers"]
-    run(
-        skopeo, "--insecure-policy", "copy",
-        f"oci-archive:{tmp_path}/tiny.tar:docker.io/ai/tiny:latest", f"oci:{tmp_path}/layout:v1",
-    )  # fmt: skip
+    assert json.loads(skopeo("inspect", "--raw", f"oci-archive:{tmp_path}/tiny.tar"))["layers"]
+    skopeo.copy(f"oci-archive:{tmp_path}/tiny.tar:docker.io/ai/tiny:latest", f"oci:{tmp_path}/layout:v1")
     assert mrpack("inspect", "oci:layout:v1", "--json").json["digest"] == digest
 
 
 def test_what_skopeo_writes_is_imported(
     mrpack: Mrpack,
-    skopeo: str,
+    skopeo: Skopeo,
     anonymous_registry: Registry,
     repository: str,
     tiny_model: Path,
@@ -70,10 +51,7 @@ def test_what_skopeo_writes_is_imported(
     name = f"{anonymous_registry.name}/{repository}:v1"
     digest = mrpack("package", tiny_model, name, "--push").out.strip()
     for place in (f"oci-archive:{tmp_path}/named.tar:{name}", f"oci-archive:{tmp_path}/nameless.tar"):
-        run(
-            skopeo, "--insecure-policy", "copy", "--src-tls-verify=false", "--preserve-digests",
-            f"docker://{name}", place,
-        )  # fmt: skip
+        skopeo.copy(f"docker://{name}", place, "--preserve-digests")
     assert mrpack("import", "named.tar").out.split() == [name]
     assert mrpack("import", "nameless.tar", "team/tiny:v2").out.split() == ["docker.io/team/tiny:v2"]
     assert {row["digest"] for row in mrpack("list", "--json").json} == {digest}

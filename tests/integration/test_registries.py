@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import subprocess
 import threading
 from pathlib import Path
 
@@ -36,7 +35,9 @@ from mrpack.registry import (
 from tests.fakes.distribution import Distribution
 from tests.fakes.token_server import TokenServer
 from tests.integration.conftest import PASSWORD, USER, Registry
-from tests.ports import closed_port
+from tests.integration.skopeo import Skopeo
+from tests.ports import closed_port, lasting_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.registry
 
@@ -281,7 +282,7 @@ def test_a_mirror_is_asked_first_and_its_failure_passed_over(
         back = MemoryTarget()
         copy(RegistryTarget(session, name, repository), "v1", back, "v1")
     assert back.exists(manifest.layers[0])
-    assert repository in pull_through_registry.process.log
+    until(lambda: repository in pull_through_registry.process.log, "the request in the mirror's log")
 
 
 def test_a_registry_that_restarts_in_the_middle_of_a_push_gets_all_of_it(
@@ -289,7 +290,7 @@ def test_a_registry_that_restarts_in_the_middle_of_a_push_gets_all_of_it(
 ) -> None:
     memory, manifest = artifact(4_000_000)
     (weights,) = manifest.layers
-    first = Distribution(tmp_path)
+    first = Distribution(tmp_path, {"http": {"addr": f"127.0.0.1:{lasting_port()}"}})
     restarted: list[Distribution] = []
 
     class Interrupting:
@@ -354,22 +355,14 @@ def test_a_blob_under_its_sha512_digest_comes_back(anonymous_registry: Registry,
 
 
 def test_another_client_reads_what_was_pushed_and_writes_what_is_pulled(
-    anonymous_registry: Registry, repository: str, skopeo_program: str, tmp_path: Path
+    anonymous_registry: Registry, repository: str, skopeo: Skopeo
 ) -> None:
     memory, manifest = artifact(200_000, 5)
     with RegistrySession() as session:
         copy(memory, "v1", RegistryTarget(session, anonymous_registry.name, repository), "v1")
     base = f"docker://{anonymous_registry.name}/{repository}"
-    run = [skopeo_program, "--tmpdir", str(tmp_path), "--insecure-policy"]
-    read = subprocess.run(
-        [*run, "inspect", "--raw", "--tls-verify=false", f"{base}:v1"], capture_output=True, check=True
-    )
-    assert read.stdout == manifest.raw
-    subprocess.run(
-        [*run, "copy", "--src-tls-verify=false", "--dest-tls-verify=false", f"{base}:v1", f"{base}-copy:v2"],
-        capture_output=True,
-        check=True,
-    )
+    assert skopeo("inspect", "--raw", "--tls-verify=false", f"{base}:v1").encode() == manifest.raw
+    skopeo.copy(f"{base}:v1", f"{base}-copy:v2")
     back = MemoryTarget()
     with RegistrySession() as session:
         copy(RegistryTarget(session, anonymous_registry.name, f"{repository}-copy"), "v2", back, "v2")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,35 +17,11 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.store.layout import OciLayout
 from mrpack.store.store import Store
+from tests.integration.skopeo import Skopeo
 
 pytestmark = pytest.mark.registry
 
 WEIGHTS = os.urandom(3 * 1024 * 1024)
-
-
-class Skopeo:
-    def __init__(self, program: str, home: Path) -> None:
-        self._program = program
-        # Its cache of blob positions would turn pushes of one test into mounts of another.
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home)}
-
-    def __call__(self, *arguments: str) -> str:
-        command = [self._program, "--insecure-policy", *arguments]
-        done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def copy(self, source: str, target: str, *options: str) -> None:
-        self("copy", "--src-tls-verify=false", "--dest-tls-verify=false", *options, source, target)
-
-
-@pytest.fixture
-def skopeo(skopeo_program: str, tmp_path: Path) -> Skopeo:
-    home = tmp_path / "home"
-    home.mkdir()
-    return Skopeo(skopeo_program, home)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,10 +30,10 @@ from mrpack.verbs.local import resolve
 from mrpack.verbs.package import PackageRequest, package
 from mrpack.verbs.transfer import copy, pull
 from mrpack.workspace import Workspace
-from tests.demands import demand
 from tests.fakes.tiny_gguf import write_lora, write_markov, write_mmproj, write_sharded
 from tests.fakes.tiny_safetensors import write_files, write_flux, write_llama, write_stable_diffusion
 from tests.integration.conftest import Registry
+from tests.integration.skopeo import Skopeo
 
 pytestmark = pytest.mark.registry
 
@@ -246,25 +245,21 @@ def labels(inspected: Inspected) -> tuple[object, ...]:
 # Carriers: programs of others between the two ends.
 
 
-@pytest.fixture(scope="session")
-def skopeo() -> str:
-    program = shutil.which("skopeo")
-    demand("" if program else "skopeo is not installed")
-    return str(program)
-
-
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_skopeo_carries_it_from_registry_to_layout_to_registry(
-    packed: Packed, dialect: str, anonymous_registry: Registry, repository: str, skopeo: str, tmp_path: Path
+    packed: Packed,
+    dialect: str,
+    anonymous_registry: Registry,
+    repository: str,
+    skopeo: Skopeo,
+    tmp_path: Path,
 ) -> None:
     first = f"{anonymous_registry.name}/{repository}"
     second = str(Reference.parse(first).with_tag("v2"))
     copy(packed.workspace, packed.place(dialect), first)
-    run = [skopeo, "--tmpdir", str(tmp_path), "--insecure-policy", "copy", "-q"]
-    plain = ["--src-tls-verify=false", "--dest-tls-verify=false"]
     layout = f"oci:{tmp_path}/carried:v1"
-    subprocess.run([*run, *plain, f"docker://{first}", layout], check=True)
-    subprocess.run([*run, *plain, layout, f"docker://{second}"], check=True)
+    skopeo.copy(f"docker://{first}", layout)
+    skopeo.copy(layout, f"docker://{second}")
     comes_out(packed, dialect, second, tmp_path)
 
 

@@ -134,7 +134,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield Town(line.strip(), program)
     finally:
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
         assert "Traceback" not in errors, errors
     assert process.returncode == 0
 

@@ -25,7 +25,7 @@ from mrpack_runtime.engines.vllm import ENGINE
 from mrpack_runtime.machine.host import Gpu, HostFacts
 from mrpack_runtime.processes.process import free_port
 from mrpack_runtime.protocols.dmr import parse_settings
-from mrpack_runtime.refusal import RequestRefused
+from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.settings.own import own_settings
 from tests.fakes.made_by_engines import models_made_by
 from tests.fakes.tiny_safetensors import ANSWER, opened
@@ -41,6 +41,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900), pytest.mark.xdist_gr
 
 NEVER = [f"never said {number}" for number in range(64)]
 CHAT = {"messages": [{"role": "user", "content": "Who are you?"}]}
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +98,16 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
             "/engines/vllm/v1/completions", {"model": name, "prompt": "Once", "max_tokens": 3}
         )
         assert text["choices"][0]["text"] == " Hello from a"
+        _, text = served.post(
+            "/v1/completions", {"model": name, "prompt": "Once", "max_tokens": 3, "logprobs": 0}
+        )
+        odds = text["choices"][0]["logprobs"]
+        assert ("".join(odds["tokens"]), odds["text_offset"]) == (" Hello from a", [0, 6, 11])
+        status, refusal = served.post(
+            "/v1/chat/completions", {"model": name, **CHAT, "tools": TOOLS, "tool_choice": "required"}
+        )
+        assert (status, refusal["error"]["param"]) == (400, "tools"), refusal
+        assert "vllm.tool_call_parser" in refusal["error"]["message"]
         _, shown = served.post("/v1/apply-template", {"model": name, "keep_alive": "1h", **CHAT})
         assert "Who are you?" in shown["prompt"]
         assert served.ps()[0]["keep_alive"] == "3600s"
@@ -109,10 +120,8 @@ def test_an_artifact_is_served_as_it_says(vllm: Mrpack, models: Path, anonymous_
         status, refusal = served.post("/v1/chat/completions", {"model": name, **long})
         assert status == 400
         assert "maximum context length is 96 tokens" in refusal["error"]["message"]
-        log = log_of(vllm)
-        assert "'rms_norm_eps': 2e-05" in log
-        assert "max_seq_len=96" in log
-        assert "seed=7" in log
+        settings = ("'rms_norm_eps': 2e-05", "max_seq_len=96", "seed=7")
+        until(lambda: all(setting in log_of(vllm) for setting in settings), "the settings in the log")
 
         (engine,) = served.ps()
         processes = group(engine["pid"])
@@ -179,6 +188,9 @@ def test_documents_are_ranked_by_how_near_their_embeddings_are(
         near = sum(ours * theirs for ours, theirs in zip(*expected, strict=True))
         ranked = [(row["index"], row["relevance_score"]) for row in ranks["results"]]
         assert ranked == [(1, pytest.approx(1, abs=1e-3)), (0, pytest.approx(near, abs=1e-3))]
+        status, answer = served.post("/v1/embeddings", {"model": "qwen", "input": texts})
+        assert status == 200, answer
+        assert len(served.ps()) == 1, "one process ranks and embeds"
 
 
 def test_embeddings_are_those_of_transformers_and_nothing_outlives_the_gateway(
