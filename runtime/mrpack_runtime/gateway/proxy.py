@@ -101,6 +101,8 @@ async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None)
         choose_tools(body)
 
     def check(want: Want) -> None:
+        if not preload:
+            check_fields(path, body)
         engine = call.gateway.engines[want.key.engine]
         if has_media and isinstance(engine, KnowsMedia) and (why := engine.media_refusal(want.bundle)):
             raise RequestRefused(why, param="messages")
@@ -110,8 +112,6 @@ async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None)
             and (why := engine.tool_refusal(want.choice.installation, want.bundle))
         ):
             raise RequestRefused(why, param="tool_choice")
-        if not preload:
-            check_fields(path, body)
 
     with await lease(call, take_keep_alive(body), check) as found:
         if preload:
