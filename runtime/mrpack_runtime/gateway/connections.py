@@ -61,6 +61,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._address: str | None = None
         self._ahead = b""
+        self._seen = 0  # of `_ahead`, in search of the end of a head
         self._request: Request | None = None
         self._lingers = False
         # Until when the client has to send a head; None while a request is answered.
@@ -165,14 +166,16 @@ class _Connection(asyncio.Protocol):
             self._is_idle = False
             self._deadline = self._loop.time() + self._server.deadlines.header_s
         try:
-            found = split_head(self._ahead)
+            found = split_head(self._ahead, self._seen)
             if found is None:
+                self._seen = len(self._ahead)
                 return
             head = parse_request_head(found[0])
         except Malformed as error:
             self._refuse(not_http(error), path_of(self._ahead[:HEAD_LIMIT]))
             return
         self._deadline = None
+        self._seen = 0
         self._request = Request(head, self)
         self._ahead = self._request.body.feed(found[1]) if found[1] else b""
         self.task = self._loop.create_task(self._answer(self._request))

@@ -19,8 +19,11 @@ _SHOWN: Final = 80
 _T = TypeVar("_T")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
 _REQUEST_LINE = re.compile(rb"(%s) ([!-~]+) HTTP/1\.([01])" % "|".join(_METHODS).encode())
-_START = re.compile(rb"[A-Z]{1,7}(?: |$)")
+_OPENING = re.compile(rb"[A-Z]{1,7}(?: |$)")
+_OPENING_SIZE: Final = 8
 _NOTHING: Final = (b"", b"\r")
+_EMPTY_LINE: Final = b"\r\n\r\n"
+_BARE_END = re.compile(rb"(?<!\r)\n")
 # As proxies are asked: RFC 9112, 3.2.2 wants everybody to understand it.
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _ONE_LINE = re.compile(r"[^\r\n]*")
@@ -85,22 +88,26 @@ class RequestHead(NamedTuple):
         return self.can_chunk and self.headers.get("expect", "").lower() == "100-continue"
 
 
-def split_head(content: bytes) -> tuple[bytes, bytes] | None:
+def split_head(content: bytes, seen: int = 0) -> tuple[bytes, bytes] | None:
     """A head without its empty line, and what follows; None: there is more to come.
+
+    `seen` bytes of `content` were there at an earlier call, in vain: they are not searched again, so that a
+    head that drips costs no more than its bytes.
 
     Raises:
         Malformed: this will never be a head.
     """
-    if content.startswith(b"\r\n"):  # RFC 9112, 2.2: some end a body with a line end too many
-        content = content[2:]
-    end = content.find(b"\r\n\r\n", 0, HEAD_LIMIT)
+    # RFC 9112, 2.2: some end a body with a line end too many
+    start = 2 if content.startswith(b"\r\n") else 0
+    end = content.find(_EMPTY_LINE, max(start, seen - len(_EMPTY_LINE) + 1), start + HEAD_LIMIT)
     if end >= 0:
-        return content[:end], content[end + 4 :]
-    if len(content) >= HEAD_LIMIT:
+        return content[start:end], content[end + len(_EMPTY_LINE) :]
+    if len(content) - start >= HEAD_LIMIT:
         raise Malformed(f"a head of more than {HEAD_LIMIT} bytes")
-    if content not in _NOTHING and not _START.match(content):
+    opening = content[start : start + _OPENING_SIZE]
+    if opening not in _NOTHING and not _OPENING.match(opening):
         raise Malformed("no request line")
-    if content.count(b"\n") > content.count(b"\r\n"):
+    if _BARE_END.search(content, max(start, seen)):
         raise Malformed("a line end without carriage return")
     return None
 

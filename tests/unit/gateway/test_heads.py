@@ -33,6 +33,43 @@ def test_a_head_is_found_however_much_of_it_is_there():
     assert split_head(b"\r\n" + content) == (PLAIN, b"hello")
 
 
+class Watched(bytes):
+    """Counts the bytes of it that are searched."""
+
+    searched = 0
+
+    def find(self, sub, start=0, end=None):
+        found = super().find(sub, start, end)
+        self.searched += (min(len(self), end) if found < 0 else found + len(sub)) - start
+        return found
+
+
+def test_a_head_that_drips_is_searched_once():
+    content, searched = PLAIN + b"\r\nX: " + b"a" * 5000 + b"\r\n\r\nhello", 0
+    for cut in range(1, len(content) - len(b"hello")):
+        part = Watched(content[:cut])
+        assert split_head(part, cut - 1) is None
+        searched += part.searched
+    assert split_head(content, len(content) - 6) == (content[:-9], b"hello")
+    assert searched < 5 * len(content)
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b": "]), max_size=9), st.data())
+def test_how_a_head_comes_makes_no_difference(pieces, data):
+    content = b"GET / HTTP/1.1" + b"".join(pieces)
+
+    def outcome(seen: int) -> object:
+        try:
+            return split_head(content, seen)
+        except Malformed as error:
+            return str(error)
+
+    seen = data.draw(st.integers(0, len(content)))
+    with contextlib.suppress(Malformed):
+        if split_head(content[:seen]) is None:
+            assert outcome(seen) == outcome(0)
+
+
 @pytest.mark.parametrize(
     "content",
     [
