@@ -22,6 +22,7 @@ class ByteSource(Protocol):
     """A readable stream of bytes. Whoever opened it closes it.
 
     `readinto` fills at most `len(buffer)` bytes and returns how many; 0 is the end.
+    Raises MrpackError alone.
     """
 
     def readinto(self, buffer: memoryview, /) -> int: ...

@@ -155,6 +155,8 @@ class TransferError(MrpackError):
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_BROKEN = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE})
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def one_line(text: str) -> str:
@@ -162,6 +164,11 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def is_of_host(error: OSError) -> bool:
+    """Whether a disk failed, or a limit was reached, which may befall any system call."""
+    return error.errno in _BROKEN | _USED_UP
 
 
 def from_os_error(error: OSError, doing: str) -> MrpackError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 import click
 
 from mrpack.cli.messages import fill_closed_streams, tell, writing_result
-from mrpack.errors import MrpackError, one_line
+from mrpack.errors import MrpackError, from_os_error, is_of_host, one_line
 from mrpack.version import VERSION
 
 if TYPE_CHECKING:
@@ -238,6 +238,9 @@ def _run(arguments: list[str]) -> int:
             _interrupted()  # as Python before 3.12 wraps it when it comes while a class is made
         if debug:
             raise
+        if isinstance(error, OSError) and is_of_host(error):
+            refused = from_os_error(error, "a disk or this machine failed")
+            return _fail(str(refused), refused.exit_code)
         return _fail(
             f"unexpected {type(error).__name__}: {error} (a bug: repeat with --debug and report it)", 1
         )
@@ -256,8 +259,10 @@ def _help_width() -> int:
 
 def _in_our_voice(error: click.ClickException) -> str:
     """What click says in sentences, and over several lines where it lists choices."""
-    line = " ".join(error.format_message().split()).rstrip(".")
-    return line[:1].lower() + line[1:]
+    near = getattr(error, "possibilities", None)
+    line = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
+    meant = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return line[:1].lower() + line[1:] + meant
 
 
 def _fail(line: str, code: int, *, debug: bool = False) -> int:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-from mrpack.store.blobs import FileSource
+from mrpack.readable import FileSource
 
 # Requests of registry clients take 1 KiB; a token alone may take 8.
 HEAD_LIMIT: Final = 32 * 1024

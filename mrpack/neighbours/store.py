@@ -14,7 +14,7 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import MANIFEST_LIMIT
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.reference import Reference, ReferenceDefaults
-from mrpack.store.blobs import FileSource
+from mrpack.readable import FileSource
 from mrpack.store.durable import read_plain
 from mrpack.store.entries import find_digest
 from mrpack.store.verifying import verify_stream
@@ -106,7 +106,7 @@ class NeighbourStore:
         except BaseException:
             os.close(handle)
             raise
-        return FileSource(handle)
+        return FileSource(handle, f"blob {descriptor.digest.short}")
 
     def _check(self, status: os.stat_result, descriptor: Descriptor) -> None:
         if not stat.S_ISREG(status.st_mode) or status.st_size != descriptor.size:

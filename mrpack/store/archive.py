@@ -56,13 +56,13 @@ class ArchiveSource:
         region = self._contents.blobs.get(digest) if digest else None
         if digest is None or region is None:
             raise NotFound(f"no {ref!r} in {self.name}")
-        return describe_document(RegionSource(self._handle, region), digest, region.size)
+        return describe_document(RegionSource(self._handle, region, self.name), digest, region.size)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> ByteSource:
         region = self._contents.blobs.get(descriptor.digest)
         if region is None:
             raise NotFound(f"no blob {descriptor.digest} in {self.name}")
-        return _opened(self._handle, region, offset)
+        return _opened(self._handle, region, offset, self.name)
 
 
 class OciArchive:
@@ -154,7 +154,7 @@ class OciArchive:
             region = self._region(descriptor.digest, descriptor.size)
             if region is None or self._file is None:
                 raise NotFound(f"no blob {descriptor.digest} for {self.path}")
-            return _opened(self._file.handle, region, offset)
+            return _opened(self._file.handle, region, offset, str(self.path))
 
     def resolve(self, ref: str) -> Descriptor:
         with self._changed:
@@ -165,7 +165,8 @@ class OciArchive:
             if digest is None or self._file is None or digest not in self._file.filled:
                 raise NotFound(f"no {ref!r} in {self.path}")
             region = self._file.places[digest]
-            return describe_document(RegionSource(self._file.handle, region), digest, region.size)
+            source = RegionSource(self._file.handle, region, str(self.path))
+            return describe_document(source, digest, region.size)
 
     def tags(self) -> list[str]:
         return names_in(self._entries)
@@ -223,7 +224,7 @@ class OciArchive:
             raise from_os_error(error, f"write {self.path}") from error
 
 
-def _opened(handle: int, region: Region, offset: int) -> RegionSource:
-    source = RegionSource(handle, region)
+def _opened(handle: int, region: Region, offset: int, where: str) -> RegionSource:
+    source = RegionSource(handle, region, where)
     source.skip(offset)
     return source

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mrpack.digest import Digest
-from mrpack.errors import HostRefused, InvalidArtifact, Unsupported
+from mrpack.errors import HostRefused, InvalidArtifact, Unsupported, from_os_error
 from mrpack.oci.encoding import decode_object
 from mrpack.oci.manifest import Index
 from mrpack.store.marks import LAYOUT
@@ -46,14 +46,19 @@ class Contents:
 class RegionSource:
     """A part of an open file as a ByteSource; has a handle of its own. Not verified."""
 
-    def __init__(self, handle: int, region: Region) -> None:
+    def __init__(self, handle: int, region: Region, where: str) -> None:
         self._handle = os.dup(handle)
+        self._where = where
         self._position = region.offset
         self._end = region.offset + region.size
 
     def readinto(self, buffer: memoryview, /) -> int:
+        """Raises HostRefused."""
         rest = self._end - self._position
-        count = os.preadv(self._handle, [buffer[:rest]], self._position) if rest else 0
+        try:
+            count = os.preadv(self._handle, [buffer[:rest]], self._position) if rest else 0
+        except OSError as error:
+            raise from_os_error(error, f"read {self._where}") from error
         self._position += count
         return count
 
@@ -84,7 +89,7 @@ def read_contents(handle: int, where: str) -> Contents:
     """
     if os.pread(handle, 6, 0).startswith(_COMPRESSED):
         raise Unsupported(f"{where} is compressed", hint="decompress it first: blobs are read where they lie")
-    whole = RegionSource(handle, Region(0, os.fstat(handle).st_size))
+    whole = RegionSource(handle, Region(0, os.fstat(handle).st_size), where)
     try:
         small, blobs = _walk(TarReader(whole, where), whole, where)
     finally:

@@ -11,7 +11,6 @@ from mrpack.content.documents import read_document, walk_documents
 from mrpack.content.ports import Fetcher
 from mrpack.content.progress import Advanced, Finished, Outcome, Planned, Report
 from mrpack.digest import BUFFER_SIZE, Digest, VerifyingReader
-from mrpack.errors import from_os_error
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Index
 from mrpack.store.archive_reading import INDEX_NAME
@@ -80,13 +79,7 @@ class Outline:
         position = 0
         with contextlib.closing(self._source.fetch(blob)) as stream:
             reader = VerifyingReader(stream, blob.digest, blob.size)
-            while True:
-                try:
-                    count = reader.readinto(buffer)
-                except OSError as error:
-                    raise from_os_error(error, f"read blob {blob.digest.short}") from error
-                if not count:
-                    return
+            while count := reader.readinto(buffer):
                 yield buffer[:count]
                 position += count
                 report(Advanced(blob, position))

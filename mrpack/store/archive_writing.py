@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from mrpack.content.pouring import write_at
 from mrpack.digest import BUFFER_SIZE, ByteSource, Digest, Verifier
 from mrpack.errors import HostRefused
 from mrpack.oci.descriptor import Descriptor
@@ -99,7 +100,7 @@ class ArchiveFile:
         while count := source.readinto(buffer):
             position = region.offset + verifier.count
             verifier.update(buffer[:count])
-            self._write(buffer[:count], position)
+            write_at(self.handle, buffer[:count], position)
         verifier.finish()
         self.filled.add(digest)
 
@@ -144,20 +145,15 @@ class ArchiveFile:
             self.handle = -1
 
     def _member(self, name: str, content: bytes) -> None:
-        self._write(memoryview(content), self._place(header(name, len(content)), len(content)).offset)
+        region = self._place(header(name, len(content)), len(content))
+        write_at(self.handle, memoryview(content), region.offset)
 
     def _place(self, heading: bytes, size: int) -> Region:
-        self._write(memoryview(heading), self._end)
+        write_at(self.handle, memoryview(heading), self._end)
         region = Region(self._end + len(heading), size)
         self._end = region.offset + padded(size)
         os.ftruncate(self.handle, self._end)
         return region
-
-    def _write(self, rest: memoryview, position: int) -> None:
-        while rest:
-            count = os.pwrite(self.handle, rest, position)
-            rest = rest[count:]
-            position += count
 
 
 def _give_name(handle: int, path: Path) -> None:
@@ -191,7 +187,5 @@ def _copy_range(source: int, region: Region, target: int, offset: int) -> None:
         block = memoryview(os.pread(source, min(BUFFER_SIZE, region.size - done), region.offset + done))
         if not block:
             raise OSError(errno.EIO, "a file of ours became shorter")
-        while block:
-            count = os.pwrite(target, block, offset + done)
-            block = block[count:]
-            done += count
+        write_at(target, block, offset + done)
+        done += len(block)

@@ -22,6 +22,7 @@ from mrpack.errors import (
     NotFound,
     from_os_error,
 )
+from mrpack.readable import FileSource
 from mrpack.store.durable import Taken, bytes_on_disk, make_folder, sync_folder, take
 from mrpack.store.linked import LinkNotes
 from mrpack.store.locks import lock
@@ -34,24 +35,6 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ALGORITHMS: Final = ("sha256", "sha512")
 # The folder may be the store's, or one that the user named.
 _NO_SPACE: Final = "free some space, or take another disk: for the store, MRPACK_HOME"
-
-
-class FileSource:
-    """An open file as a ByteSource; `fileno` lets a sender hand it to the kernel."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        return os.readv(self._handle, [buffer])
-
-    def fileno(self) -> int:
-        return self._handle
-
-    def close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
 
 
 class BlobFolder:
@@ -85,7 +68,7 @@ class BlobFolder:
         except BaseException:
             os.close(handle)
             raise
-        return FileSource(handle)
+        return FileSource(handle, f"blob {digest.short}")
 
     def size(self, digest: Digest) -> int:
         """In bytes, for who knows the digest alone. Raises NotFound, also for what was edited in place."""

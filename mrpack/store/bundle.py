@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shutil
 import stat
@@ -18,8 +16,9 @@ from mrpack.model.artifact import ModelArtifact
 from mrpack.model.layer import LayerRole
 from mrpack.model.weight_formats import is_file_format
 from mrpack.oci.descriptor import Descriptor
-from mrpack.store.durable import Taken, is_foreign, make_folder, take
+from mrpack.store.durable import Taken, is_foreign, make_folder, sync_file, take
 from mrpack.store.layout import OciLayout
+from mrpack.store.placing import put_in_place
 from mrpack.store.unpacked import UnpackedArchives
 
 
@@ -122,7 +121,7 @@ def build_bundle(
                 target.symlink_to(blob)
             else:
                 _place(blob, target)
-        _put_in_place(aside, folder, blobs)
+        put_in_place(aside, folder, lambda: _is_complete(folder, blobs))
     except OSError as error:
         raise from_os_error(error, f"build bundle {folder}") from error
     finally:
@@ -135,31 +134,7 @@ def _place(blob: Path, target: Path) -> None:
     if take(blob, target) is Taken.HARD_LINK:
         return
     shutil.copystat(blob, target)
-    handle = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _put_in_place(aside: Path, folder: Path, blobs: Mapping[str, Path]) -> None:
-    """rename(2) refuses to replace a folder that is not empty: then a stale one is moved out of the way.
-
-    Unless another process was faster: an engine may have opened what that built.
-    """
-    while True:
-        try:
-            aside.rename(folder)
-            return
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-        if _is_complete(folder, blobs):
-            return
-        stale = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.stale")
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(stale)
-            shutil.rmtree(stale, ignore_errors=True)
+    sync_file(target)
 
 
 def _is_complete(folder: Path, blobs: Mapping[str, Path]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
@@ -41,9 +42,9 @@ class OciLayout:
 
     def prepare(self) -> None:
         """Make the folder a layout. Idempotent; every writing call does it first."""
-        if self._index.path.is_file():
-            return
         try:
+            if (self.root / LAYOUT.name).is_file() and self._index.path.is_file():
+                return
             make_folder(self.blobs.ingest_folder)
             with locked(self.root / ".lock"):
                 if not LAYOUT.is_on(self.root):
@@ -200,12 +201,14 @@ class OciLayout:
         """Bracket for writers: content without a reference is not collected while one is open.
 
         Raises IntegrityError, InvalidArtifact: the index is broken, which is better known before a download.
+        At its end HostRefused: somebody removed the folder, and with it what was written.
         """
         self.prepare()
         with contextlib.ExitStack() as held:
             self._lock_content(held, shared=True)
             self.index()
-            yield
+            with _staying(self.root):
+                yield
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -245,6 +248,26 @@ class OciLayout:
         except OSError as error:
             raise from_os_error(error, f"lock {self.root}") from error
         return True
+
+
+@contextlib.contextmanager
+def _staying(root: Path) -> Iterator[None]:
+    """Raises HostRefused at the end when `root` is not the folder that it was."""
+    try:
+        # No other folder gets the inode of an open one.
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise from_os_error(error, f"open {root}") from error
+    try:
+        yield
+        try:
+            stays = os.path.samestat(os.fstat(handle), root.stat())
+        except OSError:
+            stays = False
+        if not stays:
+            raise HostRefused(f"{root} was removed while it was written to", hint="repeat")
+    finally:
+        os.close(handle)
 
 
 def _other_than(entries: Sequence[Descriptor], unnamed: Descriptor) -> Iterator[Descriptor]:

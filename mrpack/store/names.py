@@ -12,7 +12,10 @@ from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.reference import Reference, ReferenceDefaults
 
 _ID_LENGTH: Final = 12
-_ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})")
+_ID = re.compile(r"(?:sha256:)?([a-f0-9]{12,64})")
+_LIKE_AN_ID = re.compile(r"(?:sha256:[a-f0-9]*|[a-f0-9]{4,64})")
+# Models that a mistyped name may have meant: a gateway pays for this with each refusal, some milliseconds.
+_GUESSED_AMONG: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,12 @@ def find_names(
         UsageError: several do; the message names them.
     """
     by_id = _ID.fullmatch(name)
-    if by_id and len(by_id[1]) >= _ID_LENGTH:
+    if by_id:
         found = [model for model in models if model.manifest.digest.hex.startswith(by_id[1])]
         if found:
             return _same(found, name)
         if name.startswith("sha256:"):
-            raise NotFound(f"no model {name} in the local store", hint="`mrpack list` shows what is there")
+            raise _not_found(models, name, defaults)
     wanted = Reference.parse(name, defaults)
     for model in models:
         if wanted.digest is not None:
@@ -55,15 +58,37 @@ def find_names(
         candidates = tagged or ([] if ":" in name else same)
         if candidates:
             return _same(candidates, name)
-    if by_id:
-        meant = sorted({model.manifest.digest.hex for model in models})
-        meant = [digits[:_ID_LENGTH] for digits in meant if digits.startswith(by_id[1])]
-        if meant:
-            raise NotFound(
-                f"no model {name!r} in the local store",
-                hint=f"an id has {_ID_LENGTH} digits at least, as {meant[0]} has",
-            )
-    raise NotFound(f"no model {name!r} in the local store", hint=f"`mrpack pull {name}` fetches it")
+    raise _not_found(models, name, defaults)
+
+
+def _not_found(models: Sequence[StoredModel], name: str, defaults: ReferenceDefaults) -> NotFound:
+    hint = _hint_of_id(models, name) if _LIKE_AN_ID.fullmatch(name) else ""
+    if not hint:
+        near = _near(models, name, defaults)
+        hint = (f"did you mean {near}? If not, " if near else "") + f"`mrpack pull {name}` fetches it"
+    return NotFound(f"no model {name!r} in the local store", hint=hint)
+
+
+def _hint_of_id(models: Sequence[StoredModel], name: str) -> str:
+    """Empty for what may be a name all the same."""
+    digits = name.removeprefix("sha256:")
+    begun = [model.manifest.digest.hex for model in models if model.manifest.digest.hex.startswith(digits)]
+    if begun and len(digits) < _ID_LENGTH:
+        return f"an id has {_ID_LENGTH} digits at least, as {min(begun)[:_ID_LENGTH]} has"
+    may_be_name = digits == name and len(digits) < _ID_LENGTH
+    return "" if may_be_name else "`mrpack list` shows what is there"
+
+
+def _near(models: Sequence[StoredModel], name: str, defaults: ReferenceDefaults) -> str:
+    """What looks most like `name`, as a whole, without its tag or by its last part; else empty."""
+    from difflib import get_close_matches  # noqa: PLC0415  # for people who mistype
+
+    looks: dict[str, str] = {}
+    for model in models[:_GUESSED_AMONG]:
+        full = model.reference.familiar(defaults)
+        for look in (full, full.removesuffix(f":{model.reference.tag}")):
+            looks |= {look: full, look.rpartition("/")[2]: full}
+    return next((looks[near] for near in get_close_matches(name, looks, n=1, cutoff=0.75)), "")
 
 
 def _same(found: Sequence[StoredModel], name: str) -> Sequence[StoredModel]:

@@ -173,7 +173,9 @@ class Store:
             raise NotFound(f"no store in {self.home}")
         repaired = repair_layout(self.layout, dry_run=dry_run, jobs=jobs, report=report or silent)
         if not dry_run:
-            self._mark()
+            # Who collects meanwhile would take a file in the making for a leftover.
+            with self.layout.operation():
+                self._mark()
         return repaired
 
     def usage(self) -> Usage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import uuid
@@ -18,6 +17,7 @@ from mrpack.model.layer import ArtifactArchive, ArtifactFile, LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.encoding import decode_object, encode, size_field, text_field
 from mrpack.store.durable import make_folder, read_plain
+from mrpack.store.placing import put_in_place
 
 # As many files as an archive may hold, and 500 bytes about each.
 _LISTING_LIMIT: Final = 16 * 1024 * 1024
@@ -47,10 +47,7 @@ class UnpackedArchives:
                 make_folder(aside / "files")
                 files = unpack(archive, fetch(archive.descriptor), aside / "files")
                 (aside / "files.json").write_bytes(encode({"files": [_to_json(file) for file in files]}))
-                shutil.rmtree(folder, ignore_errors=True)
-                with contextlib.suppress(OSError):
-                    # Another process may have been faster; its files are the same.
-                    aside.rename(folder)
+                put_in_place(aside, folder, lambda: _read_listing(folder) is not None)
             except OSError as error:
                 raise from_os_error(error, f"unpack {archive.descriptor.digest}") from error
             finally:

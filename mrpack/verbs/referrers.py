@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mrpack.content.ports import Keeper, Referring, Target
-from mrpack.digest import ByteSource, BytesSource, Digest
+from mrpack.digest import BytesSource, Digest
 from mrpack.errors import InvalidArtifact, Unsupported, UsageError, from_os_error
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.oci.mediatypes import OCI_EMPTY
-from mrpack.readable import open_file
-from mrpack.store.blobs import FileSource
+from mrpack.readable import open_at, open_file
 from mrpack.targets import hinting_at_local, open_existing, open_source
 from mrpack.workspace import Access, Workspace
 
@@ -131,11 +130,6 @@ def _push_file(target: Target, file: Path, media_type: str) -> Descriptor:
         raise from_os_error(error, f"attach {file}") from error
     blob = Descriptor(media_type=media_type, digest=digest, size=size)
 
-    def open_at(offset: int) -> ByteSource:
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        os.lseek(handle, offset, os.SEEK_SET)
-        return FileSource(handle)
-
     if not target.exists(blob):
-        target.push(blob, open_at)
+        target.push(blob, lambda offset: open_at(file, offset, "attach"))
     return blob.with_annotations({_TITLE: file.name})

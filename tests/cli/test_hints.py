@@ -208,6 +208,7 @@ def test_what_resembles_no_command_is_not_guessed(mrpack: Mrpack) -> None:
         ("https://localhost/", "https://localhost:2"),
         ("http://[::1]:1", "http://[::1]:1"),
         ("::1", "http://[::1]:2"),
+        ("[::1]", "http://[::1]:2"),
     ],
 )
 def test_the_address_of_a_gateway_may_be_a_url(mrpack: Mrpack, address: str, asked: str) -> None:
@@ -216,7 +217,55 @@ def test_the_address_of_a_gateway_may_be_a_url(mrpack: Mrpack, address: str, ask
 
 
 @pytest.mark.parametrize(
-    "address", ["https://localhost:a", "ftp://localhost", "https://me@localhost", "http://[x"]
+    "address",
+    [
+        "https://localhost:a",
+        "ftp://localhost",
+        "https://me@localhost",
+        "http://[x",
+        "http://a b",
+        "a b",
+        "localhost/v1",
+        "localhost:1",
+        "",
+    ],
 )
 def test_what_is_no_address_of_a_gateway_is_refused(mrpack: Mrpack, address: str) -> None:
-    assert f"{address} is no address" in mrpack("ps", "--host", address, fails=2).last_line
+    assert f"{address!r} is no address" in mrpack("ps", "--host", address, fails=2).last_line
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("tiyn", "did you mean tiny? If not, `mrpack pull tiyn` fetches it"),
+        ("assistent", "did you mean registry.example.com/team/assistant:v1?"),
+        ("assistant:v2", "did you mean registry.example.com/team/assistant:v1?"),
+        ("registry.example.com/taem/assistant:v1", "did you mean registry.example.com/team/assistant:v1?"),
+        ("else", "`mrpack pull else` fetches it"),
+        ("sha256:{:.3}", "an id has 12 digits at least, as {} has"),
+        ("sha256:", "an id has 12 digits at least, as {} has"),
+        ("{:.4}", "an id has 12 digits at least, as {} has"),
+        ("sha256:0fedcba", "`mrpack list` shows what is there"),
+        ("0fedcba98765", "`mrpack list` shows what is there"),
+    ],
+)
+def test_a_model_that_is_not_here_may_be_one_that_is(
+    mrpack: Mrpack, stored: str, typed: str, hint: str
+) -> None:
+    mrpack("tag", "tiny", "registry.example.com/team/assistant:v1")
+    told = mrpack("inspect", typed.format(stored), fails=3).last_line
+    assert f"({hint.format(stored)}" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("lst",), "no command 'lst': did you mean 'list'? (see `mrpack --help`)"),
+        (("registry", "srve"), "'srve': did you mean 'serve'? (see `mrpack registry --help`)"),
+        (("list", "--jsn"), "'--jsn': did you mean '--json'? (see `mrpack list --help`)"),
+        (("package", "--quantise", "Q8_0"), ": did you mean '--quantize' or "),
+        (("list", "--xyzzy"), "no such option '--xyzzy' (see"),
+    ],
+)
+def test_a_mistyped_word_of_ours_is_guessed(mrpack: Mrpack, arguments: tuple[str, ...], told: str) -> None:
+    assert told in mrpack(*arguments, fails=2).last_line

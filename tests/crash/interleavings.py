@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def writers(world: World) -> dict[str, Party]:
         _party("copy", "copy", world.layout, copied, end=_COPIED),
         _party("tag", "tag", _OLD, _ALIAS, end=_ALIAS, or_else=_NOT_FOUND),
         _party("push", "push", _OLD, f"{world.registry}/team/pushed:v1", or_else=_NOT_FOUND),
+        _party("resolve", "resolve", _OLD, or_else=_NOT_FOUND),
     )
     return {party.name: party for party in found}
 
@@ -73,10 +74,14 @@ def removers() -> dict[str, Party]:
 
 
 def meetings(world: World) -> Iterator[tuple[Party, Party]]:
-    """Who is stopped, and for whom: every writer and every remover, either way, and writers of one thing."""
-    writing = writers(world)
+    """Who is stopped, and for whom: every writer and every remover, either way, removers, and writers of one
+    thing.
+    """
+    writing, removing = writers(world), removers()
+    yield from itertools.permutations(removing.values(), 2)
+    yield removing["gc"], _party("second gc", "gc", or_else=_BUSY)
     for writer in writing.values():
-        for remover in removers().values():
+        for remover in removing.values():
             yield writer, remover
             yield remover, writer
     twin = _party("twin", "pull", world.remote, end=world.remote)
@@ -90,26 +95,40 @@ def interleave(
     world: World, zygotes: tuple[Zygote, Zygote], name: str, *, every: int = 1, first: int = 1
 ) -> Iterator[tuple[str, list[str]]]:
     """Who of that `name` was stopped where for whom, and what was wrong then."""
-    present: frozenset[str] | None = None
+    calls: list[str] = []
     for stopped, other in meetings(world):
         if stopped.name != name:
             continue
-        if present is None:
+        if not calls:
             world.reset("used")
             present = calls_of(stopped.operation.begin(zygotes[0]), world.log)
-        for call in CALLS:
-            for number in itertools.count(first, every) if call in present else ():
-                world.reset("used")
-                running = stopped.operation.begin(zygotes[0])
-                tracer = stop_at(running, world.log, call, number)
-                if tracer is None:
-                    break
-                beside = other.operation.begin(zygotes[1]).go()
-                beside.settle()
-                os.kill(running.pid, signal.SIGCONT)
-                ended = {stopped: tracer.wait().ended, other: beside.wait()}
-                point = f"{stopped.name} stopped at {call} {number} for {other.name}"
-                yield point, list(_check(world, ended))
+            calls = [call for call in CALLS if call in present]
+        yield from meet(world, zygotes, stopped, other, calls, every=every, first=first)
+
+
+def meet(
+    world: World,
+    zygotes: tuple[Zygote, Zygote],
+    stopped: Party,
+    other: Party,
+    calls: Iterable[str],
+    *,
+    every: int = 1,
+    first: int = 1,
+) -> Iterator[tuple[str, list[str]]]:
+    for call in calls:
+        for number in itertools.count(first, every):
+            world.reset("used")
+            running = stopped.operation.begin(zygotes[0])
+            tracer = stop_at(running, world.log, call, number)
+            if tracer is None:
+                break
+            beside = other.operation.begin(zygotes[1]).go()
+            beside.settle()
+            os.kill(running.pid, signal.SIGCONT)
+            ended = {stopped: tracer.wait().ended, other: beside.wait()}
+            point = f"{stopped.name} stopped at {call} {number} for {other.name}"
+            yield point, list(_check(world, ended))
 
 
 def _check(world: World, ended: Mapping[Party, Ended]) -> Iterator[str]:

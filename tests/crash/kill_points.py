@@ -112,7 +112,8 @@ def check_aftermath(world: World, zygote: Zygote, operation: Operation) -> list[
     collected = zygote.mrpack("gc", "--json")
     if collected.code != 0:
         problems.append(f"gc fails: {collected}")
-    problems += [f"gc leaves {path.name}" for path in invariants.leftovers(world.home)]
+    left = (*invariants.leftovers(world.home), *world.home.glob("bundles/.*"))
+    problems += [f"gc leaves {path.name}" for path in left]
     problems += [f"{path} is left in the user's folder" for path in sorted(world.out.glob("**/.*.part"))]
     problems += [f"{path} is left in the user's folder" for path in sorted(world.out.glob("m/.*"))]
     return [*problems, *_half_done(world), *invariants.check_store(world.home)]
@@ -120,7 +121,7 @@ def check_aftermath(world: World, zygote: Zygote, operation: Operation) -> list[
 
 def _half_done(world: World) -> Iterator[str]:
     """Files under their names, an archive, a layout."""
-    for file in (world.out / "m").glob("*.gguf"):
+    for file in (*world.out.glob("m/*.gguf"), *world.home.glob("bundles/sha256-*/*.gguf")):
         if file.read_bytes() != world.model(file.stem).read_bytes():
             yield f"{file} is half done"
     archive = world.out / "m.tar"

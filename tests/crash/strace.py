@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,8 +102,9 @@ def inject_everywhere(
 
     `begin` makes the start of a run, and what it starts with.
     """
-    present = calls_of(begin(), log)
-    for call, what in failures:
+    wanted = list(failures)
+    present = calls_of(begin(), log, {call for call, _ in wanted})
+    for call, what in wanted:
         for number in itertools.count(first, every) if call in present else ():
             options = ("-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}")
             traced = Tracer(begin(), log, *options).wait()
@@ -112,10 +113,10 @@ def inject_everywhere(
             yield f"{call} {number} {what}", traced
 
 
-def calls_of(running: Running, log: Path) -> frozenset[str]:
-    """Which of CALLS it makes at all."""
-    traced = Tracer(running, log, "-e", f"trace={','.join(CALLS)}").wait()
-    return frozenset(call for call in CALLS if f" {call}(" in traced.log)
+def calls_of(running: Running, log: Path, calls: Collection[str] = CALLS) -> frozenset[str]:
+    """Which of `calls` it makes at all."""
+    traced = Tracer(running, log, "-e", f"trace={','.join(calls)}").wait()
+    return frozenset(call for call in calls if f" {call}(" in traced.log)
 
 
 def record(running: Running, log: Path, *options: str) -> Traced:

@@ -113,6 +113,7 @@ class World:
             Operation("tag", ("tag", old, alias), "used", frozenset({old, alias})),
             Operation("rm", ("rm", old), "used", frozenset(), frozenset({0, 3})),
             Operation("gc", ("gc",), "used", frozenset({old})),
+            Operation("resolve", ("resolve", old), "used", frozenset({old})),
             Operation("set", ("package", "--from", old, warm, *setting), "used", frozenset({old, warm})),
             Operation("import", ("import", str(self.archive)), "used", frozenset({old, gone})),
             Operation("copy", ("copy", self.layout, in_store), "used", frozenset({old, copied})),

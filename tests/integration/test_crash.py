@@ -16,7 +16,7 @@ from tests.crash import namespace, strace
 from tests.crash.crowd import crowd
 from tests.crash.disks import TRIALS
 from tests.crash.fault_points import fail_everywhere
-from tests.crash.interleavings import interleave, meetings
+from tests.crash.interleavings import interleave, meet, meetings, removers
 from tests.crash.interruptions import interrupt, open_stage
 from tests.crash.kill_points import kill_everywhere, kill_repair
 from tests.crash.kill_rounds import kill_again_and_again
@@ -30,7 +30,10 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Those that write on this machine.
-OPERATIONS = ["pull", "parts", "package", "set", "import", "copy", "export", "extract", "tag", "rm", "gc"]
+OPERATIONS = [
+    *("pull", "parts", "package", "set", "import", "copy", "export", "extract", "tag", "rm", "gc"),
+    "resolve",
+]
 # What the kernel moves past a process cannot be replayed.
 REPLAYED = [name for name in OPERATIONS if name not in UNKNOWN]
 Stage = tuple[World, Zygote]
@@ -95,7 +98,7 @@ def test_a_failed_system_call_gives_one_clear_line_and_breaks_nothing(
     name: str, stage: Stage, tracing: None
 ) -> None:
     world, zygote = stage
-    assert wrong(fail_everywhere(world, zygote, world.operations()[name], every=6), at_least=8) == []
+    assert wrong(fail_everywhere(world, zygote, world.operations()[name], every=9), at_least=8) == []
 
 
 @pytest.mark.parametrize("name", REPLAYED)
@@ -117,8 +120,17 @@ def test_gc_and_writers_may_meet_anywhere(stage: Stage, tracing: None, tmp_path:
     world, zygote = stage
     with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
         names = dict.fromkeys(stopped.name for stopped, _ in meetings(world))
-        met = [point for name in names for point in interleave(world, (zygote, beside), name, every=13)]
+        met = [point for name in names for point in interleave(world, (zygote, beside), name, every=17)]
         assert wrong(met, at_least=30) == []
+
+
+def test_repair_and_gc_may_meet_at_every_write(stage: Stage, tracing: None, tmp_path: Path) -> None:
+    """What one writes aside must not be a leftover to the other."""
+    world, zygote = stage
+    removing = removers()
+    with Zygote(tmp_path, environment_of(world), one_thread=True) as beside:
+        met = meet(world, (zygote, beside), removing["repair"], removing["gc"], ["write"])
+        assert wrong(met, at_least=2) == []
 
 
 def test_random_kills_of_two_processes_break_nothing(tmp_path: Path) -> None:

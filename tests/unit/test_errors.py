@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from mrpack.errors import HostRefused, InvalidArtifact, NotFound, TransferError, from_os_error
+from mrpack.errors import HostRefused, InvalidArtifact, NotFound, TransferError, from_os_error, is_of_host
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u202eb", "a\udcffb", "a\u2028b"])
@@ -29,3 +29,14 @@ def test_a_file_system_with_a_limit_on_files_is_not_called_full(number: int, say
     assert isinstance(error, HostRefused)
     assert says in error.message
     assert "/mnt/stick/model.tar" in error.message
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        *((number, True) for number in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM)),
+        *((number, False) for number in (errno.ENOENT, errno.EACCES, errno.EINVAL, errno.EBADF)),
+    ],
+)
+def test_a_failing_disk_is_told_from_a_bug(number: int, expected: bool) -> None:
+    assert is_of_host(OSError(number, "?")) is expected

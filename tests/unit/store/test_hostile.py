@@ -255,6 +255,26 @@ def test_a_lost_index_is_not_taken_for_an_empty_one(store: Store) -> None:
     assert store.layout.blobs.path(DIGEST).exists()
 
 
+def test_a_store_that_is_removed_while_it_is_written_to_says_so(store: Store) -> None:
+    def fill_and_remove() -> None:
+        with store.operation():
+            fill(store)
+            shutil.rmtree(store.home)
+            fill(store)
+
+    with pytest.raises(HostRefused, match="was removed"):
+        fill_and_remove()
+    assert store.verify() == []
+
+
+def test_a_lost_word_that_this_is_a_layout_is_written_again(store: Store) -> None:
+    """Without it other tools do not read it."""
+    fill(store)
+    (store.layout.root / "oci-layout").unlink()
+    fill(store)
+    assert OciLayout(store.layout.root, create=False).tags() == ["docker.io/ai/m:latest"]
+
+
 def test_an_unwritable_home_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostRefused):

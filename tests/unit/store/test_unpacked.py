@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from mrpack.content.copy import copy
 from mrpack.content.memory import MemoryTarget
+from mrpack.digest import ByteSource
 from mrpack.errors import InvalidArtifact
 from mrpack.model.layer import LayerRole
 from mrpack.oci.descriptor import Descriptor
 from mrpack.oci.manifest import Manifest
 from mrpack.store.store import Store
+from mrpack.store.unpacked import UnpackedArchives
 
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = (
@@ -83,3 +87,20 @@ def test_a_hostile_archive_leaves_nothing(tmp_path: Path) -> None:
         store.bundle(manifest)
     assert not (tmp_path / "escaped").exists()
     assert not list((tmp_path / "unpacked").rglob("*escaped*"))
+
+
+def test_of_two_who_unpack_at_once_the_first_one_stays(tmp_path: Path) -> None:
+    """An engine may have opened what that one made."""
+    store, manifest = store_model(tmp_path, ("weight.v1.tar", tar({"model.safetensors": b"weights"})))
+    archive = store.artifact(manifest).archives[0]
+    opened: list[BinaryIO] = []
+
+    def fetch_late(blob: Descriptor) -> ByteSource:
+        [(_, path)] = UnpackedArchives(tmp_path / "elsewhere").files(archive, store.layout.fetch)
+        opened.append(path.open("rb"))
+        return store.layout.fetch(blob)
+
+    [(_, path)] = UnpackedArchives(tmp_path / "elsewhere").files(archive, fetch_late)
+    with opened[0] as first:
+        assert os.path.samestat(os.fstat(first.fileno()), path.stat())
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
