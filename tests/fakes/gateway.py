@@ -259,6 +259,14 @@ async def gateway(
         yield Running(Client(bound), pool, library, engine, folder, configured)
 
 
+async def metrics_with(g: Running, part: str) -> Answer:
+    """Asked again until `part` is there: an engine that does not tell its own at once is left out."""
+    async with asyncio.timeout(DEADLINE_S):
+        while part not in (answer := await g.client.get("/metrics")).body.decode():
+            pass
+    return answer
+
+
 def exists(path: Path) -> bool:
     """Of files and, below /proc, of processes."""
     return path.exists()

@@ -119,10 +119,12 @@ def test_how_likely_tokens_are_is_told_as_openai_does(launcher, mrpack, files):
     mrpack("package", "--gguf", files / "model.gguf", "tiny")
     asked = {"model": "tiny", "prompt": "Who are you?", "max_tokens": 4, "temperature": 0, "logprobs": 2}
     chat = {"model": "tiny", **HELLO, "max_tokens": 4, "temperature": 0, "logprobs": True}
+    response = {"model": "tiny", "input": "Who are you?", "max_output_tokens": 4, "top_logprobs": 2}
     with serving(mrpack, "--threads", "1") as served:
         status, answer = served.post("/v1/completions", asked)
         if launcher == "llama-cpp-python":
             assert (status, served.post(CHAT, chat)[0]) == (501, 501), answer
+            assert served.post("/v1/responses", response)[0] == 501
             return
         choice = answer["choices"][0]
         odds = choice["logprobs"]
@@ -142,11 +144,48 @@ def test_how_likely_tokens_are_is_told_as_openai_does(launcher, mrpack, files):
         assert end == "[DONE]"
         for name in ("tokens", "text_offset"):
             assert [value for one in told if one for value in one[name]] == odds[name]
+        # llama-server begins with an event of nothing.
+        for several in ({**asked, "logprobs": None}, asked):
+            _, events = served.post("/v1/completions", {**several, "prompt": ["Who", "are"], "stream": True})
+            *chunks, end = events
+            found = [json.loads(chunk)["choices"][0]["index"] for chunk in chunks]
+            assert (set(found), end) == ({0, 1}, "[DONE]")
         _, alone = served.post("/v1/completions", {**asked, "logprobs": 0})
         assert alone["choices"][0]["logprobs"]["tokens"] == odds["tokens"]
         _, answer = served.post(CHAT, chat)
         content = answer["choices"][0]["logprobs"]["content"]
         assert [token["top_logprobs"] for token in content] == [[]] * 4
+        _, answer = served.post("/v1/responses", response)
+        part = answer["output"][0]["content"][0]
+        assert "".join(token["token"] for token in part["logprobs"]) == part["text"]
+        assert [len(token["top_logprobs"]) for token in part["logprobs"]] == [2] * 4
+        _, events = served.post("/v1/responses", {**response, "stream": True})
+        ended = json.loads(events[-1])["response"]["output"][0]["content"][0]
+        assert ended == part
+
+
+def test_nulls_of_messages_and_functions_say_nothing(launcher, mrpack, files):
+    mrpack("package", "--gguf", files / "model.gguf", "tiny")
+    functions = [{"type": "function", "function": {"name": "weather", "description": None}}]
+    messages = [{"role": "user", "content": "Who are you?", "name": None}]
+    with serving(mrpack, "--threads", "1") as served:
+        for path in (CHAT, "/v1/tokenize", "/v1/apply-template"):
+            body = {"model": "tiny", "messages": messages, "tools": functions}
+            status, answer = served.post(path, body)
+            # llama_cpp.server has no word for the text of a chat.
+            assert status == (501 if launcher == "llama-cpp-python" and path != CHAT else 200), answer
+
+
+def test_tokens_beyond_the_vocabulary_are_refused_by_an_engine_that_lives(launcher, mrpack, files):
+    mrpack("package", "--gguf", files / "model.gguf", "tiny")
+    with serving(mrpack, "--threads", "1") as served:
+        assert served.post("/detokenize", {"model": "tiny", "tokens": []})[0] == 200
+        (before,) = served.ps()
+        for token in (99_999, 2**31 - 1):
+            status, answer = served.post("/detokenize", {"model": "tiny", "tokens": [1, token]})
+            assert status == 400, answer
+        (after,) = served.ps()
+        assert after["pid"] == before["pid"]
 
 
 def test_a_model_that_judges_nothing_ranks_nothing(launcher, mrpack, files):

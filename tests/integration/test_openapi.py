@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mrpack_runtime.protocols.openai import CHOSEN_TOOLS
+from mrpack_runtime.protocols.conversation import CHOSEN_TOOLS
 from mrpack_runtime.wire.endpoint import TcpEndpoint
 from tests.demands import demand
 from tests.effort import EFFORT
@@ -28,7 +28,7 @@ MODEL = "fake"
 LEFT_OUT = (
     r"^/engines/(v1|\{engine\})/(?!v1/models|_configure)|^/engines/(responses|rerank|score|tokenize|detokenize|apply-template)"
     r"|^/(responses|rerank|score|tokenize|detokenize|apply-template)|^/models/(purge|load|create|prune)|^/models/\{model\}(/tag)?$"
-    r"|^/api/(pull|copy|delete|blobs)|/responses/input_tokens$|^/logs|/images/edits$|/cancel$"
+    r"|^/api/(pull|copy|delete|blobs)|/responses/(input_tokens|compact)$|^/logs|/images/edits$|/cancel$"
 )
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"

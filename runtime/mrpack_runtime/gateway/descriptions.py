@@ -121,6 +121,7 @@ _DESCRIPTIONS: Final[Mapping[str, Description]] = {
     ),
     "POST /responses/input_tokens": Description(body=_asked("model input", input=_TURNS)),
     "POST /responses/{id}/cancel": _REFUSED,
+    "POST /responses/compact": _REFUSED,
     "POST /messages": Description(
         body=_asked(
             "model messages max_tokens",

@@ -38,7 +38,7 @@ class MethodNotAllowed(RequestRefused):
     code = "method_not_allowed"
 
     def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=f"it takes {', '.join(allowed)}")
         self.allowed = allowed
 
 

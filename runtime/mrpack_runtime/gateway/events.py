@@ -14,6 +14,9 @@ from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd
 _LINE_LIMIT: Final = 1024 * 1024
 _TAIL: Final = 64
 _DONE: Final = b"[DONE]"
+# llama-server's first event of a stream of several completions: clients would take it for an answer.
+_NOTHING: Final = b"null"
+_NOTHING_LINE: Final = b"data: null\n"
 
 
 class EventFilter(Protocol):
@@ -62,7 +65,7 @@ class PassEvents:
                 cut = len(content)
             self._held = content[cut:]
             content = content[:cut]
-        content = self._rename(content)
+        content = self._rename(content).replace(_NOTHING_LINE, b"")
         self._tail = (self._tail + content[-_TAIL:])[-_TAIL:]
         return content
 
@@ -164,7 +167,7 @@ class EventReader:
                 continue
             if text.strip() == _DONE:
                 self.done = True
-            else:
+            elif text.strip() != _NOTHING:
                 events.append(_object(text))
         return events
 

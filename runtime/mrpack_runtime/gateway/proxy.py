@@ -20,9 +20,10 @@ from mrpack_runtime.gateway.rename import Renamer, renamer_for
 from mrpack_runtime.gateway.transcripts import Answer, Heard, Transcript
 from mrpack_runtime.pool import Lease
 from mrpack_runtime.protocols import CHAT, Answering, Asked, Served
+from mrpack_runtime.protocols.conversation import choose_tools, leave_out_nulls
 from mrpack_runtime.protocols.ignored import find_ignored
 from mrpack_runtime.protocols.keeping import take_keep_alive
-from mrpack_runtime.protocols.openai import check_fields, choose_tools
+from mrpack_runtime.protocols.openai import check_fields
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.want import Want
 from mrpack_runtime.wire.http1 import BrokenAnswer, EarlyEnd, ResponseHead
@@ -98,6 +99,7 @@ async def _ask(call: Call, path: str, body: dict[str, Any], asked: Asked | None)
     has_media = screen(body)
     preload = is_preload(call)
     if path == CHAT and not preload:
+        leave_out_nulls(body)
         choose_tools(body)
 
     def check(want: Want) -> None:

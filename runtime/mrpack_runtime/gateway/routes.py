@@ -87,6 +87,7 @@ OPENAI_PREFIXES: Final = ("/engines/{engine}/v1", "/engines/v1", "/v1")
 _RESPONSES: Final = (
     _translated("/responses", translated.create_response, Operation.COMPLETION),
     _translated("/responses/input_tokens", tokens.input_tokens, Operation.COMPLETION),
+    _translated("/responses/compact", translated.compact_response, None),
     _read("/responses/{id}", translated.show_response),
     _read("/responses/{id}", translated.delete_response, method="DELETE"),
     _read("/responses/{id}/input_items", translated.input_items),
@@ -211,12 +212,16 @@ _SHAPES: Final[Mapping[str, ErrorShape]] = {
     **{f"{prefix}/messages/": anthropic_error for prefix in OPENAI_PREFIXES},
 }
 _NAME = re.compile(r"\{(?!engine\})\w+\}")
-# Of what other servers of these APIs have, by the first word below a prefix: what there is here instead.
+# Of what other servers of these APIs have, by the first words below a prefix: what there is here instead.
 _INSTEAD: Final[Mapping[str, str]] = {
     "files": "nothing is kept here: requests hold what they are about",
     "uploads": "nothing is kept here: requests hold what they are about",
     "vector_stores": "POST /v1/embeddings gives vectors, and keeps none",
+    "containers": "nothing is kept here: requests hold what they are about",
     "batches": "send the requests one by one, or several at once",
+    "messages/batches": "send the requests one by one, or several at once",
+    "chat/completions": "answers of chats are not kept; those of POST /v1/responses are",
+    "images/variations": "POST /v1/images/edits paints a picture anew",
     "conversations": "POST /v1/responses goes on with previous_response_id",
     "assistants": "POST /v1/responses goes on with previous_response_id",
     "threads": "POST /v1/responses goes on with previous_response_id",
@@ -231,8 +236,9 @@ _ANY_PATH: Final = "GET /openapi.json lists the paths"
 
 
 def _instead(template: str) -> str:
-    below = next((template.removeprefix(p) for p in OPENAI_PREFIXES if template.startswith(f"{p}/")), "")
-    return _INSTEAD.get(below.strip("/").partition("/")[0], _ANY_PATH)
+    prefixes = (*OPENAI_PREFIXES, "/anthropic/v1")
+    below = next((template.removeprefix(f"{p}/") for p in prefixes if template.startswith(f"{p}/")), "")
+    return next((hint for words, hint in _INSTEAD.items() if f"{below}/".startswith(f"{words}/")), _ANY_PATH)
 
 
 def _with_engine(path: str) -> tuple[str, str | None]:

@@ -12,9 +12,10 @@ from mrpack_runtime.gateway.proxy import lease, openai_error
 from mrpack_runtime.gateway.transcripts import Heard, Transcript
 from mrpack_runtime.protocols import CHAT
 from mrpack_runtime.protocols.anthropic.request import parse_prompt
+from mrpack_runtime.protocols.conversation import choose_tools, leave_out_nulls
 from mrpack_runtime.protocols.keeping import FIELD as KEEP_ALIVE
 from mrpack_runtime.protocols.keeping import take_keep_alive
-from mrpack_runtime.protocols.openai import FIELDS, choose_tools
+from mrpack_runtime.protocols.openai import check_fields
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.request import parse_response_request
 from mrpack_runtime.protocols.tokens import (
@@ -42,6 +43,10 @@ _COUNTED: Final = (
 _ANSWER_LIMIT: Final = 64 * 1024 * 1024
 
 
+class _EngineError(BrokenAnswer):
+    """It lives, and answered with a status from 500 on."""
+
+
 async def tokenize(call: Call) -> Reply:
     """POST …/tokenize: of `prompt`, or of `messages` in the model's template."""
     body = await call.read_json()
@@ -56,7 +61,10 @@ async def detokenize(call: Call) -> Reply:
     tokens = parse_detokenize(body)
     with await lease(call, take_keep_alive(body)) as found:
         routes = _routes(call)
-        answer = await _ask(call, found, routes.detokenize(tokens))
+        try:
+            answer = await _ask(call, found, routes.detokenize(tokens))
+        except _EngineError as error:  # as llama-server is at numbers beyond its vocabulary
+            raise RequestRefused("tokens: this model has no text for them", param="tokens") from error
         return call.json(text_answer(call.model, routes, answer))
 
 
@@ -64,8 +72,8 @@ async def apply_template(call: Call) -> Reply:
     """POST …/apply-template: the text that the model gets of `messages`."""
     body = await call.read_json()
     call.model = get_model(body)
-    FIELDS[CHAT]["messages"].check(body.get("messages"), "messages")
     screen(body)
+    _check_chat(body)
     with await lease(call, take_keep_alive(body)) as found:
         routes = _routes(call)
         body["model"] = found.served_name
@@ -98,13 +106,21 @@ async def input_tokens(call: Call) -> Reply:
 
 async def _tokens(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     screen(body)
-    choose_tools(body)
+    if "messages" in body:
+        _check_chat(body)
     with await lease(call, take_keep_alive(body)) as found:
         routes = _routes(call)
         body["model"] = found.served_name
         if "messages" in body and routes.template is not None:
             body = templated(body, await _ask(call, found, routes.template(body)))
         return token_answer(call.model, await _ask(call, found, routes.tokenize(body)))
+
+
+def _check_chat(body: dict[str, Any]) -> None:
+    """As before an engine gets it to answer. Raises RequestRefused and Unsupported."""
+    leave_out_nulls(body)
+    choose_tools(body)
+    check_fields(CHAT, body)
 
 
 def _routes(call: Call) -> TokenRoutes:
@@ -151,7 +167,7 @@ def _read(status: int, content: bytes) -> Any:
             raise Unsupported(f"this engine cannot do that: {message}")
         if status < 500:
             raise RequestRefused(message)
-        raise BrokenAnswer(f"the engine failed: {message}")
+        raise _EngineError(f"the engine failed: {message}")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -98,6 +98,13 @@ async def cancel_response(call: Call) -> Reply:
     )
 
 
+async def compact_response(_: Call) -> Reply:
+    """POST …/responses/compact: refused, since only OpenAI can read what it makes."""
+    raise Unsupported(
+        "what was said is not compacted here", hint="send what matters of it, or previous_response_id"
+    )
+
+
 async def delete_response(call: Call) -> Reply:
     """DELETE …/responses/{id}."""
     name = call.match.name

@@ -37,6 +37,20 @@ def _asked(path: str, body: JsonObject, answering: Callable[[Served], Answering]
     return Asked(path=path, body=body, answering=answering, framing=OPENAI_EVENTS)
 
 
+def odds_of(row: JsonObject, *, alternatives: bool) -> JsonObject:
+    """A token with what OpenAI tells of it, and no more; `alternatives`: whether they were asked for."""
+    others = _objects(row.get("top_logprobs")) if alternatives else []
+    return {**_odds(row), "top_logprobs": [_odds(other) for other in others]}
+
+
+def _odds(row: JsonObject) -> JsonObject:
+    return {
+        "token": str(row.get("token", "")),
+        "bytes": list(_bytes(row)),
+        "logprob": row.get("logprob"),
+    }
+
+
 @dataclass(slots=True)
 class ChatOdds:
     """A chat's answer without the alternatives, for which nobody asked."""

@@ -11,12 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mrpack.errors import Unsupported
 from mrpack.model.overrides import BY_KEY
 from mrpack.model.overrides.kinds import INT32_MAX, Choice, Kind, Switch, Whole, is_whole
 from mrpack_runtime.protocols import CHAT, JsonObject
-from mrpack_runtime.protocols.chat import only_tool
-from mrpack_runtime.protocols.fields import as_list, as_object, as_objects, as_text, as_word
+from mrpack_runtime.protocols.conversation import (
+    CHOSEN_TOOLS,
+    MESSAGES,
+    OBJECT,
+    TEXT,
+    TOOL_CHOICES,
+    TOOLS,
+    WITHOUT_TOOLS,
+    check_messages,
+    check_tools,
+    holding,
+)
+from mrpack_runtime.protocols.fields import as_list, as_object, as_text, as_word
 from mrpack_runtime.protocols.refusal import RequestRefused
 
 COMPLETION: Final = "/v1/completions"
@@ -25,8 +35,6 @@ IMAGES: Final = "/v1/images/generations"
 EDITS: Final = "/v1/images/edits"
 # OpenAI takes 4; chats with many names send more.
 _STOPS: Final = 64
-# A bound of ours: 200,000 short ones got no answer within a minute.
-_MESSAGES_LIMIT: Final = 8192
 # OpenAI's own limit.
 _CHOICES: Final = 128
 _TOP_LOGPROBS: Final = 20
@@ -36,10 +44,6 @@ _ALTERNATIVES: Final = 100
 REPEATS_LIMIT: Final = 2**20
 """Tokens to look back for repetitions, more than contexts have; llama-server reserves some bytes for each."""
 _FORMATS: Final = ("text", "json_object", "json_schema", "structural_tag")
-_TOOL_CHOICES: Final = ("none", "auto", "required")
-_WITHOUT_TOOLS: Final = (None, "none", "auto")
-# By type of a part of a message: where what it shows is.
-_HELD: Final = {"image_url": "url", "input_audio": "data"}
 # Of a client's words in an error.
 _SHOWN: Final = 60
 
@@ -71,59 +75,9 @@ def _check_stop(value: Any, name: str) -> None:
         raise RequestRefused(f"{name} must not be empty", param=name)
 
 
-def _check_messages(value: Any, name: str) -> None:
-    messages = as_objects(value, name)
-    if not messages:
-        raise RequestRefused(f"{name}: at least one is needed", param=name)
-    if len(messages) > _MESSAGES_LIMIT:
-        raise RequestRefused(f"{name}: at most {_MESSAGES_LIMIT}", param=name)
-    for i, message in enumerate(messages):
-        as_text(message.get("role"), f"{name}[{i}].role")
-        _check_content(message.get("content"), f"{name}[{i}].content")
-        if message.get("tool_calls") is not None:
-            _check_calls(message["tool_calls"], f"{name}[{i}].tool_calls")
-
-
-def _check_content(value: Any, where: str) -> None:
-    if value is None or isinstance(value, str):
-        return
-    for i, part in enumerate(as_objects(value, where)):
-        place = f"{where}[{i}]"
-        match as_text(part.get("type"), f"{place}.type"):
-            case "text":
-                as_text(part.get("text"), f"{place}.text")
-            case "image_url" | "input_audio" as kind:
-                held = as_object(part.get(kind), f"{place}.{kind}")
-                as_text(held.get(_HELD[kind]), f"{place}.{kind}.{_HELD[kind]}")
-            case "file":
-                raise Unsupported(f"{place}: files are not read here", hint="send what they hold as text")
-            case _:  # engines know more of them
-                pass
-
-
-def _check_calls(value: Any, where: str) -> None:
-    """Of functions, in a message of the assistant."""
-    for i, call in enumerate(as_objects(value, where)):
-        _function_name(call, f"{where}[{i}]")
-
-
-def _check_tools(value: Any, name: str) -> None:
-    for i, tool in enumerate(as_objects(value, name)):
-        if as_text(tool.get("type"), f"{name}[{i}].type") != "function":
-            raise Unsupported(f"{name}[{i}]: only functions can be called")
-        _function_name(tool, f"{name}[{i}]")
-        if tool["function"].get("parameters") is not None:
-            as_object(tool["function"]["parameters"], f"{name}[{i}].function.parameters")
-
-
-def _function_name(value: JsonObject, where: str) -> str:
-    function = as_object(value.get("function"), f"{where}.function")
-    return as_text(function.get("name"), f"{where}.function.name")
-
-
 def _check_tool_choice(value: Any, name: str) -> None:
     """A word: what names functions is one by now, see `choose_tools`."""
-    as_word(value, name, _TOOL_CHOICES)
+    as_word(value, name, TOOL_CHOICES)
 
 
 def _check_response_format(value: Any, name: str) -> None:
@@ -131,6 +85,8 @@ def _check_response_format(value: Any, name: str) -> None:
     if kind == "json_schema":
         wanted = as_object(value.get("json_schema"), f"{name}.json_schema")
         as_object(wanted.get("schema"), f"{name}.json_schema.schema")
+    elif value.get("schema") is not None:  # llama-server's, of a JSON object
+        as_object(value["schema"], f"{name}.schema")
 
 
 def _check_logit_bias(value: Any, name: str) -> None:
@@ -170,24 +126,6 @@ def _check_words(value: Any, name: str) -> None:
         raise RequestRefused(f"{name} must not be empty", param=name)
 
 
-_TEXT: Final[JsonObject] = {"type": "string"}
-_OBJECT: Final[JsonObject] = {"type": "object"}
-
-
-def _holding(name: str, schema: JsonObject) -> JsonObject:
-    return {"type": "object", "required": [name], "properties": {name: schema}}
-
-
-# What parts of other types hold is checked, and not told: those who test by it would pay too much for it.
-_CONTENT: Final[JsonObject] = {
-    "type": "array",
-    "items": {
-        **_holding("type", _TEXT),
-        "if": {"properties": {"type": {"const": "text"}}},
-        "then": _holding("text", _TEXT),
-    },
-}
-_FUNCTION: Final = _holding("name", _TEXT)
 _TOKENS: Final[JsonObject] = {"minimum": 0, "maximum": INT32_MAX}
 _PARTS: Final[JsonObject] = {
     "type": ["string", "integer", "array", "object"],
@@ -195,42 +133,7 @@ _PARTS: Final[JsonObject] = {
     "items": {"type": ["string", "integer", "object"], **_TOKENS},
 }
 _PROMPT: Final = Field(
-    _check_prompt, {"anyOf": [_TEXT, _OBJECT, {"type": "array", "minItems": 1, "items": _PARTS}]}
-)
-CHOSEN_TOOLS: Final[JsonObject] = {
-    "anyOf": [
-        {
-            "type": "object",
-            "required": ["type", "function"],
-            "properties": {"type": {"const": "function"}, "function": _FUNCTION},
-        },
-        {
-            "type": "object",
-            "required": ["type", "allowed_tools"],
-            "properties": {
-                "type": {"const": "allowed_tools"},
-                "allowed_tools": {
-                    "type": "object",
-                    "required": ["mode", "tools"],
-                    "properties": {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array"}},
-                },
-            },
-        },
-    ]
-}
-"""A choice that names some of the request's `tools`."""
-_MESSAGES: Final = Field(
-    _check_messages,
-    {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": _MESSAGES_LIMIT,
-        "items": {
-            "type": "object",
-            "required": ["role"],
-            "properties": {"role": _TEXT, "content": {"anyOf": [_TEXT, {"type": "null"}, _CONTENT]}},
-        },
-    },
+    _check_prompt, {"anyOf": [TEXT, OBJECT, {"type": "array", "minItems": 1, "items": _PARTS}]}
 )
 # -1: no limit, as llama.cpp's own pages write it.
 _LENGTH: Final = _of(Whole(-1))
@@ -262,7 +165,9 @@ _GENERATION: Final[Mapping[str, Field]] = {
         },
     ),
     "stream": _of(Switch()),
-    "stream_options": Field(as_object, _OBJECT),
+    "stream_options": Field(as_object, OBJECT),
+    "grammar": Field(as_text, TEXT),
+    "json_schema": Field(as_object, OBJECT),
     "repeat_last_n": _of(Whole(-1, REPEATS_LIMIT)),
     "dry_penalty_last_n": _of(Whole(-1, REPEATS_LIMIT)),
     "n_probs": _of(Whole(0, _ALTERNATIVES)),
@@ -276,37 +181,25 @@ _GENERATION: Final[Mapping[str, Field]] = {
             "required": ["type"],
             "properties": {"type": {"enum": list(_FORMATS)}},
             "if": {"properties": {"type": {"const": "json_schema"}}},
-            "then": _holding("json_schema", _holding("schema", _OBJECT)),
+            "then": holding("json_schema", holding("schema", OBJECT)),
         },
     ),
 }
 FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     CHAT: {
-        "messages": _MESSAGES,
+        "messages": Field(check_messages, MESSAGES),
         **_GENERATION,
         "max_tokens": _ANSWER_LENGTH,
         "max_completion_tokens": _ANSWER_LENGTH,
         "logprobs": _of(Switch()),
         "top_logprobs": _of(Whole(0, _TOP_LOGPROBS)),
+        "reasoning_effort": Field(as_text, TEXT),
+        "reasoning_format": _of(BY_KEY["llamacpp.reasoning_format"].kind),
+        "thinking_budget_tokens": _of(Whole(-1)),
+        "chat_template_kwargs": Field(as_object, OBJECT),
         "parallel_tool_calls": _of(Switch()),
-        "tool_choice": Field(_check_tool_choice, {"anyOf": [{"enum": list(_TOOL_CHOICES)}, CHOSEN_TOOLS]}),
-        "tools": Field(
-            _check_tools,
-            {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["type", "function"],
-                    "properties": {
-                        "type": {"const": "function"},
-                        "function": {
-                            **_FUNCTION,
-                            "properties": {"name": _TEXT, "parameters": {"type": ["object", "null"]}},
-                        },
-                    },
-                },
-            },
-        ),
+        "tool_choice": Field(_check_tool_choice, {"anyOf": [{"enum": list(TOOL_CHOICES)}, CHOSEN_TOOLS]}),
+        "tools": Field(check_tools, TOOLS),
     },
     COMPLETION: {
         "prompt": _PROMPT,
@@ -337,40 +230,12 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 BETWEEN_FIELDS: Final[Mapping[str, JsonObject]] = {
     CHAT: {
         "anyOf": [
-            {"properties": {"tool_choice": {"enum": list(_WITHOUT_TOOLS)}}},
+            {"properties": {"tool_choice": {"enum": list(WITHOUT_TOOLS)}}},
             {"properties": {"tools": {"type": "array", "minItems": 1}}, "required": ["tools"]},
         ]
     },
 }
 """What holds for several of them, as JSON Schema: to choose a tool, there have to be tools."""
-
-
-def choose_tools(body: JsonObject) -> None:
-    """Leaves the tools alone that `tool_choice` names: llama-server takes an object for no choice at all.
-
-    Raises:
-        RequestRefused: it names none, or one that is not there.
-        Unsupported: tools that are no functions.
-    """
-    choice, tools = body.get("tool_choice"), body.get("tools")
-    if not isinstance(choice, dict) or not tools:
-        return
-    _check_tools(tools, "tools")
-    match choice:
-        case {"type": "function", "function": {"name": str(name)}}:
-            body |= only_tool(tools, name)
-        case {
-            "type": "allowed_tools",
-            "allowed_tools": {"mode": "auto" | "required" as mode, "tools": [*allowed]},
-        }:
-            _check_tools(allowed, "tool_choice.allowed_tools.tools")
-            names = [tool["function"]["name"] for tool in allowed]
-            chosen = [tool for name in names for tool in only_tool(tools, name)["tools"]]
-            body |= {"tools": chosen, "tool_choice": mode if chosen else "none"}
-        case {"type": "custom"}:
-            raise Unsupported("tool_choice: only functions can be chosen")
-        case _:
-            raise RequestRefused("tool_choice must be a word, or name a function", param="tool_choice")
 
 
 def check_fields(path: str, body: JsonObject) -> None:
@@ -382,5 +247,5 @@ def check_fields(path: str, body: JsonObject) -> None:
     for name, value in body.items():
         if value is not None and (field := fields.get(name)) is not None:
             field.check(value, name)
-    if path == CHAT and body.get("tool_choice") not in _WITHOUT_TOOLS and not body.get("tools"):
+    if path == CHAT and body.get("tool_choice") not in WITHOUT_TOOLS and not body.get("tools"):
         raise RequestRefused("tool_choice needs tools", param="tool_choice")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import NAMED_EVENTS, Answering, Asked, JsonObject, Served
-from mrpack_runtime.protocols.fields import as_list, as_text, as_texts, as_whole
+from mrpack_runtime.protocols.fields import as_list, as_switch, as_text, as_texts, as_whole
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.wire.http1 import BrokenAnswer
 
@@ -30,7 +30,7 @@ def parse_rerank(body: JsonObject) -> Asked:
     count = len(documents)
     if body.get("top_n") is not None:
         count = min(count, as_whole(body["top_n"], "top_n", least=1))
-    returned = documents if body.get("return_documents") is True else []
+    returned = documents if as_switch(body.get("return_documents") or False, "return_documents") else []
     rest = {name: value for name, value in body.items() if name not in {"texts", "return_documents", "top_n"}}
     return _asked(
         {**rest, "query": query, "documents": documents}, lambda served: RerankAnswer(served, count, returned)

@@ -75,6 +75,7 @@ def parse_tokenize(body: JsonObject) -> JsonObject:
     if body.get("messages") is not None:
         as_list(body["messages"], "messages")
         return rest
+    rest.pop("messages", None)
     prompt = next((body[name] for name in ("prompt", "content", "input") if body.get(name) is not None), None)
     if prompt is None:
         raise RequestRefused("prompt or messages is required", param="prompt")

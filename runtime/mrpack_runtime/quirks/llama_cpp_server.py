@@ -115,6 +115,8 @@ def _chat(body: JsonObject) -> JsonObject:
     sent = _common(body)
     if isinstance(messages, list):
         sent["messages"] = [_message(message) for message in messages]
+    if isinstance(sent.get("tools"), list):
+        sent["tools"] = [_tool(tool) for tool in sent["tools"]]
     if sent.get("tool_choice") == "required":
         name = _only_function(sent.get("tools"))
         if name is None:
@@ -146,6 +148,14 @@ def _common(body: JsonObject) -> JsonObject:
         if name in given:
             given[theirs] = given.pop(name)
     return _DEFAULTS | given
+
+
+def _tool(tool: Any) -> Any:
+    """A function that takes nothing may leave out `parameters`, which it insists on."""
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or function.get("parameters") is not None:
+        return tool
+    return {**tool, "function": {**function, "parameters": {"type": "object", "properties": {}}}}
 
 
 def _only_function(tools: Any) -> str | None:

@@ -40,6 +40,29 @@ OPENAI = (
         [{"tool_calls": [{"function": {}}], "role": "assistant"}],
         param="messages[0].tool_calls[0].function.name",
     ),
+    *(
+        field(CHAT, "messages", [{name: 7, "role": "user", "content": "hi"}], param=f"messages[0].{name}")
+        for name in ("name", "tool_call_id", "reasoning_content")
+    ),
+    *(
+        field(
+            CHAT,
+            "messages",
+            [{"tool_calls": [call], "role": "assistant"}],
+            param=f"messages[0].tool_calls[0].{where}",
+        )
+        for call, where in (
+            ({"id": "a", "function": {"name": "f", "arguments": "{}"}}, "type"),
+            ({"id": 7, "type": "function", "function": {"name": "f", "arguments": "{}"}}, "id"),
+            ({"function": {"name": "f"}, "type": "function", "id": "a"}, "function.arguments"),
+        )
+    ),
+    field(
+        CHAT,
+        "messages",
+        [{"tool_calls": [{"type": "custom", "id": "a", "function": {"name": "f"}}], "role": "assistant"}],
+        501,
+    ),
     field(CHAT, "n", 0),
     field(CHAT, "n", 100_000),
     field(CHAT, "n", "2"),
@@ -73,6 +96,18 @@ OPENAI = (
         {"json_schema": {"name": "x"}, "type": "json_schema"},
         param="response_format.json_schema.schema",
     ),
+    field(
+        CHAT,
+        "response_format",
+        {"schema": 7, "type": "json_object"},
+        param="response_format.schema",
+    ),
+    field(CHAT, "grammar", 7),
+    field(CHAT, "json_schema", 7),
+    field(CHAT, "reasoning_effort", 7),
+    field(CHAT, "reasoning_format", "loud"),
+    field(CHAT, "thinking_budget_tokens", -5),
+    field(CHAT, "chat_template_kwargs", 7),
     field(CHAT, "seed", 2**70),
     field(CHAT, "seed", "x"),
     field(CHAT, "stream", "yes"),
@@ -85,6 +120,12 @@ OPENAI = (
         "tools",
         [{"type": "function", "function": {"name": "f", "parameters": "x"}}],
         param="tools[0].function.parameters",
+    ),
+    field(
+        CHAT,
+        "tools",
+        [{"function": {"name": "f", "description": 7}, "type": "function"}],
+        param="tools[0].function.description",
     ),
     field(CHAT, "tools", [{"type": "custom", "custom": {"name": "f"}}], 501),
     field(CHAT, "tool_choice", "sometimes"),
@@ -114,6 +155,20 @@ FINE = (
     posted(
         "nulls",
         {"model": MODEL, **NEEDED[CHAT], "seed": None, "stop": None, "tools": None, "response_format": None},
+        200,
+        needs_text=True,
+    ),
+    posted(
+        "nulls in messages",
+        {
+            "model": MODEL,
+            "messages": [
+                {"role": "user", "content": "Hi", "name": None},
+                {"role": "assistant", "content": "Hello", "tool_calls": None, "reasoning_content": None},
+                {"role": "user", "content": "Who are you?", "tool_call_id": None},
+            ],
+            "max_tokens": 4,
+        },
         200,
         needs_text=True,
     ),

@@ -35,6 +35,10 @@ OPENAI_RESPONSES = (
         [{"output": 7, "type": "function_call_output", "call_id": "a"}],
         param="input[0].output",
     ),
+    field(RESPONSES, "include", 7),
+    field(RESPONSES, "include", [7], param="include[0]"),
+    field(RESPONSES, "top_logprobs", 21),
+    field(RESPONSES, "top_logprobs", "many"),
     field(RESPONSES, "include", ["reasoning.encrypted_content"], 200),
     posted(
         "a response that goes on from none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from mrpack.model.config import ModelConfig
 from mrpack.model.overrides.table import BY_KEY
 from mrpack_runtime.engine import EngineSettings, Installation, Launch, LaunchRequest, ModelBundle, Operation
 from mrpack_runtime.engines.llamacpp import ENGINE
+from mrpack_runtime.engines.llamacpp.native import Native
 from mrpack_runtime.engines.llamacpp.settings import BY_NAME, OPTIONS
-from mrpack_runtime.machine.host import HostFacts
+from mrpack_runtime.machine.host import HostFacts, probe_host
 from mrpack_runtime.processes.process import free_port
 from mrpack_runtime.wire.endpoint import UnixEndpoint
 from tests.fakes.tiny_gguf import write_reranker
@@ -226,6 +228,22 @@ def test_reranking_is_another_mode(tmp_path):
 def test_what_a_launcher_does_not_have_is_refused(launcher, settings, parts, words):
     with pytest.raises(Unsupported, match=words):
         launch(launcher, settings, **parts)
+
+
+def test_another_program_of_the_same_date_and_size_is_asked_anew(tmp_path):
+    """Packages that are built to the same bytes everywhere have one date for all files."""
+    program = tmp_path / "llama-server"
+    found = []
+    for version in (1, 2):
+        new = tmp_path / "new"
+        new.write_text(f'#!/bin/sh\necho "version: {version}"\n')
+        new.chmod(0o755)
+        os.utime(new, (1, 1))
+        new.rename(program)
+        installation = Native().find(probe_host({"PATH": str(tmp_path)}))
+        assert installation is not None
+        found.append(installation.version)
+    assert found == ["1", "2"]
 
 
 def test_an_older_program_is_spoken_to_in_its_words(tmp_path):

@@ -84,6 +84,14 @@ def test_wrong_requests_are_usage_errors(path, body):
         QUIRK.begin(path, body)
 
 
+def test_a_function_that_takes_nothing_may_say_so_by_silence():
+    taking = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "x": 1}}}
+    silent = {"type": "function", "function": {"name": "g", "parameters": None}}
+    found = sent(CHAT, messages=MESSAGES, tools=[taking, silent])["tools"]
+    empty = {"name": "g", "parameters": {"type": "object", "properties": {}}}
+    assert found == [taking, {"type": "function", "function": empty}]
+
+
 def test_the_new_name_of_the_token_limit_wins():
     assert sent(CHAT, messages=MESSAGES, max_tokens=5, max_completion_tokens=7)["max_tokens"] == 7
     assert "max_completion_tokens" not in sent(CHAT, messages=MESSAGES, max_completion_tokens=7)

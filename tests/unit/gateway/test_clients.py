@@ -252,6 +252,8 @@ def test_openai_client_cannot_cancel_what_is_answered(short_folder):
                 await client.responses.cancel(response.id)
             with pytest.raises(openai.NotFoundError):
                 await client.responses.cancel("resp_0")
+            with pytest.raises(openai.InternalServerError, match="not compacted here"):
+                await client.responses.compact(model="fake", previous_response_id=response.id)
 
     asyncio.run(main())
 

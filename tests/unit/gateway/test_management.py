@@ -21,6 +21,7 @@ from tests.fakes.gateway import (
     Running,
     chat_body,
     gateway,
+    metrics_with,
     read_answer,
     read_chunks,
     read_head,
@@ -321,6 +322,15 @@ def test_tokens_of_texts_and_chats(short_folder, prefix):
     asyncio.run(main())
 
 
+def test_tokens_that_an_engine_fails_at_are_the_clients_fault(short_folder):
+    async def main() -> None:
+        async with gateway(short_folder, FakeEngine(name="llama.cpp", mode="server-error")) as g:
+            answer = await g.client.post("/detokenize", {"model": "fake", "tokens": [99_999]})
+            assert (answer.status, answer.json["error"]["param"]) == (400, "tokens")
+
+    asyncio.run(main())
+
+
 def test_an_engine_that_tells_no_tokens_says_so(short_folder):
     async def main() -> None:
         async with gateway(short_folder) as g:
@@ -348,7 +358,7 @@ def test_numbers_count_what_happened(short_folder):
             await g.client.chat(stream=True, stream_options={"include_usage": True})
             await g.client.post("/api/chat", {"model": "fake", "messages": chat_body()["messages"]})
             await g.client.chat("nope")
-            answer = await g.client.get("/metrics")
+            answer = await metrics_with(g, 'backend="llama.cpp"')
             assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
             text = answer.body.decode()
             model = f'model="{NAME}"'

@@ -140,6 +140,23 @@ def test_quirks_see_each_event(step, newline):
     assert [json.loads(line) for line in data[:-1]] == [{"id": 1, "model": "public"}] * 2
 
 
+@pytest.mark.parametrize("step", [1, 9, 1000])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda rename: PassEvents(rename, MARK),
+        lambda rename: QuirkyEvents(rename, Doubling()),
+    ],
+    ids=["passed", "seen"],
+)
+def test_events_of_nothing_are_left_out(begin, step):
+    events = begin(LearningRenamer("public"))
+    fed = [events.feed(piece) for piece in in_pieces(b"data: null\n\n" + STREAM, step)]
+    found = b"".join([*fed, events.end()])
+    assert found.endswith(MARK + b"\n\n")
+    assert b"null" not in found
+
+
 @pytest.mark.parametrize("content", [b"data: {\n\n", b"data: []\n\n"])
 def test_events_that_are_not_json_objects_are_errors_for_quirks(content):
     with pytest.raises(BrokenAnswer):

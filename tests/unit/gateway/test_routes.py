@@ -37,8 +37,14 @@ def test_a_models_name_may_hold_slashes_and_colons(prefix, name):
     assert TABLE.match("GET", f"{prefix}/models/{name}").name == name
 
 
-@pytest.mark.parametrize("prefix", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
-@pytest.mark.parametrize("path", ["files", "files/f1/content", "batches", "audio/speech", "threads/t/runs"])
+@pytest.mark.parametrize("prefix", ["/v1", "/engines/v1", "/engines/llama.cpp/v1", "/anthropic/v1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("files", "files/f1/content", "batches", "audio/speech", "threads/t/runs", "messages/batches/b1"),
+        *("chat/completions/c1", "images/variations", "realtime/sessions", "fine_tuning/jobs"),
+    ],
+)
 def test_who_looks_for_what_others_have_is_told_what_there_is(prefix, path):
     with pytest.raises(NotFound) as caught:
         TABLE.match("POST", f"{prefix}/{path}")
@@ -83,6 +89,7 @@ def test_a_wrong_method_is_told_the_right_ones(method, path, allowed):
     with pytest.raises(MethodNotAllowed) as caught:
         TABLE.match(method, path)
     assert caught.value.allowed == allowed
+    assert allowed[0] in str(caught.value)
     assert TABLE.allowed_methods(path) == allowed
 
 

@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import Completion
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import CHAT, OPENAI_EVENTS, Served
 from mrpack_runtime.protocols.logprobs import parse_logprobs
 from mrpack_runtime.protocols.openai import COMPLETION
-from tests.fakes.chat_events import as_sse, pieces
+from mrpack_runtime.protocols.responses.history import History
+from mrpack_runtime.protocols.responses.request import parse_response_request
+from tests.fakes.chat_events import USAGE, as_sse, chunk, pieces, whole
 from tests.fakes.engine import TEXT
 from tests.fakes.official_clients import NAME, QUESTION, open_ai
 
@@ -113,6 +117,70 @@ def test_all_other_requests_go_as_they_are(path, body):
     assert parse_logprobs(path, body) is None
 
 
+ODDS = "message.output_text.logprobs"
+
+
+def respond(**body):
+    return parse_response_request({"model": "m", "input": "hi", **body}, History())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {}),
+        ({"top_logprobs": 0, "include": ["reasoning.encrypted_content"]}, {}),
+        ({"include": [ODDS]}, {"logprobs": True, "top_logprobs": 1}),
+        ({"include": [ODDS], "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
+        ({"top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
+    ],
+)
+def test_a_response_has_them_when_they_are_included_or_alternatives_are_wanted(asked, sent):
+    found = respond(**asked)
+    assert {name: found.body[name] for name in found.body if "logprobs" in name} == sent
+    assert found.ignored == (("include",) if "reasoning" in str(asked) else ())
+
+
+@pytest.mark.parametrize(("asked", "shown"), [({}, []), ({"top_logprobs": 2}, ["Hi", "~"])])
+def test_a_response_tells_them_of_its_text_with_as_many_others_as_were_asked_for(asked, shown):
+    found = (
+        respond(include=[ODDS], **asked).answering(SERVED).answer(whole("Hi!", logprobs=rows(b"Hi", b"!")))
+    )
+    Response.model_validate(found, strict=True)
+    part = found["output"][0]["content"][0]
+    assert [token["token"] for token in part["logprobs"]] == ["Hi", "!"]
+    assert [other["token"] for other in part["logprobs"][0]["top_logprobs"]] == shown
+    assert set(part["logprobs"][0]) == {"token", "bytes", "logprob", "top_logprobs"}
+    assert found["top_logprobs"] == asked.get("top_logprobs", 0)
+
+
+def test_events_of_a_response_tell_them_with_each_piece_and_all_at_its_end():
+    stream = [
+        chunk({"reasoning_content": "hm"}, logprobs=rows(b"hm")),
+        chunk({"content": "Hi"}, logprobs=rows(b"Hi")),
+        chunk({"content": " there!"}, logprobs=rows(b" there", b"!")),
+        chunk({}, "stop"),
+        USAGE,
+    ]
+    answering = respond(include=[ODDS], stream=True).answering(SERVED)
+    events = [*(event for piece in stream for event in answering.chunk(piece)), *answering.end()]
+    official = TypeAdapter(ResponseStreamEvent)
+    told: dict[str, list[list[str]]] = {}
+    for event in events:
+        official.validate_python(event)
+        part = event.get("part", event)
+        if "logprobs" in part:
+            told.setdefault(event["type"], []).append([token["token"] for token in part["logprobs"]])
+    everything = ["Hi", " there", "!"]
+    assert told == {
+        "response.content_part.added": [[]],
+        "response.output_text.delta": [["Hi"], [" there", "!"]],
+        "response.output_text.done": [everything],
+        "response.content_part.done": [everything],
+    }
+    kept = events[-1]["response"]["output"][-1]["content"][0]["logprobs"]
+    assert [token["token"] for token in kept] == everything
+
+
 def test_openai_client_is_told_how_likely_tokens_are(short_folder):
     async def main() -> None:
         async with open_ai(short_folder) as (_, client):
@@ -127,5 +195,9 @@ def test_openai_client_is_told_how_likely_tokens_are(short_folder):
             content = chat.choices[0].logprobs.content
             assert "".join(token.token for token in content) == TEXT
             assert [token.top_logprobs for token in content] == [[]] * len(content)
+            response = await client.responses.create(model="fake", input="hi", include=[ODDS], top_logprobs=2)
+            told = response.output[0].content[0].logprobs
+            assert "".join(token.token for token in told) == TEXT == response.output_text
+            assert {len(token.top_logprobs) for token in told} == {2}
 
     asyncio.run(main())

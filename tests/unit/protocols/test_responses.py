@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from mrpack.errors import Unsupported
 from mrpack_runtime.gateway.events import TranslatedEvents
 from mrpack_runtime.protocols import NAMED_EVENTS, Served
-from mrpack_runtime.protocols.openai import choose_tools
+from mrpack_runtime.protocols.conversation import choose_tools
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.history import History, PreviousNotFound, Turn
 from mrpack_runtime.protocols.responses.request import parse_response_request

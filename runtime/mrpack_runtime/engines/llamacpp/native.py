@@ -137,12 +137,13 @@ def _ask(program: Path, environment: Mapping[str, str]) -> _Answers:
         status = program.stat()
     except OSError:
         return _Answers()
-    return _ask_once(program, status.st_mtime_ns, status.st_size, tuple(environment.items()))
+    state = status.st_ino, status.st_mtime_ns, status.st_size
+    return _ask_once(program, state, tuple(environment.items()))
 
 
 @lru_cache(maxsize=8)
 def _ask_once(
-    program: Path, _mtime_ns: int, _size: int, environment: tuple[tuple[str, str], ...]
+    program: Path, _state: tuple[int, int, int], environment: tuple[tuple[str, str], ...]
 ) -> _Answers:
     version = re.search(r"^version:\s*(.+)$", _output(program, "--version", environment), re.MULTILINE)
     if version is None:

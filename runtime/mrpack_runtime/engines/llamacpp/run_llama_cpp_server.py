@@ -79,6 +79,12 @@ class Llama(llama_cpp.Llama):  # type: ignore[misc]  # the package is in another
         finally:
             llama_cpp.llama_set_embeddings(self.ctx, False)
 
+    def detokenize(self, tokens: list[int], *arguments: Any, **options: Any) -> Any:
+        """A number beyond the vocabulary would end the process."""
+        if max(tokens, default=0) >= self.n_vocab():
+            raise Refused("this model has no text for these tokens")
+        return super().detokenize(tokens, *arguments, **options)
+
     def generate(self, tokens: Any, *arguments: Any, **options: Any) -> Iterator[int]:
         self.prompt_tokens, self.completion_tokens = len(tokens), 0
         for token in super().generate(tokens, *arguments, **options):

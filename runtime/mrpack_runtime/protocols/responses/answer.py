@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mrpack_runtime.protocols import JsonObject, Served
 from mrpack_runtime.protocols.chat import CallPiece, Piece, Usage, read_piece
+from mrpack_runtime.protocols.logprobs import odds_of
 from mrpack_runtime.protocols.responses.history import Turn
 
 # What a response repeats of its request, with the value of a field that was left out.
@@ -27,6 +28,7 @@ _ECHOED: Final[dict[str, Any]] = {
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
     "tools": [],
+    "top_logprobs": 0,
     "top_p": 1.0,
     "truncation": "disabled",
 }
@@ -37,7 +39,10 @@ _CUT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 @dataclass(slots=True)
 class _Item:
-    """An item of the output that is being said. `text`: of a message or of thoughts; arguments of a call."""
+    """An item of the output that is being said. `text`: of a message or of thoughts; arguments of a call.
+
+    `odds`: how likely each token of a message was, where that was asked for.
+    """
 
     kind: str
     index: int
@@ -45,6 +50,7 @@ class _Item:
     call_id: str = ""
     name: str = ""
     text: str = ""
+    odds: list[JsonObject] = field(default_factory=list)
 
     def to_json(self, status: str) -> JsonObject:
         match self.kind:
@@ -78,7 +84,7 @@ class _Item:
     def part(self) -> JsonObject:
         if self.kind == "reasoning":
             return {"type": "reasoning_text", "text": self.text}
-        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
+        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": list(self.odds)}
 
 
 @dataclass(slots=True)
@@ -132,14 +138,14 @@ class ResponseAnswer:
         if piece.reasoning:
             events += self._say("reasoning", piece.reasoning)
         if piece.text or piece.refusal:
-            events += self._say("message", piece.text or piece.refusal)
+            events += self._say("message", piece.text or piece.refusal, piece.logprobs)
         for call in piece.calls:
             events += self._call(call)
         self._reason = piece.reason or self._reason
         self._usage = piece.usage or self._usage
         return events
 
-    def _say(self, kind: str, text: str) -> list[JsonObject]:
+    def _say(self, kind: str, text: str, logprobs: tuple[JsonObject, ...] = ()) -> list[JsonObject]:
         """Text of a message or of thoughts: goes on with the item that is open, or opens one."""
         events = []
         if not self._items or self._items[-1].kind != kind:
@@ -149,8 +155,10 @@ class ResponseAnswer:
             events.append(self._event("response.content_part.added", **self._place(item), part=item.part()))
         item = self._items[-1]
         item.text += text
+        odds = [odds_of(row, alternatives=bool(self.asked.get("top_logprobs"))) for row in logprobs]
+        item.odds += odds
         name = "response.output_text.delta" if kind == "message" else "response.reasoning_text.delta"
-        extra: JsonObject = {"logprobs": []} if kind == "message" else {}
+        extra: JsonObject = {"logprobs": odds} if kind == "message" else {}
         events.append(self._event(name, **self._place(item), delta=text, **extra))
         return events
 
@@ -183,7 +191,7 @@ class ResponseAnswer:
         match item.kind:
             case "message":
                 events = [
-                    self._event("response.output_text.done", **place, text=item.text, logprobs=[]),
+                    self._event("response.output_text.done", **place, text=item.text, logprobs=item.odds),
                     self._event("response.content_part.done", **place, part=item.part()),
                 ]
             case "reasoning":

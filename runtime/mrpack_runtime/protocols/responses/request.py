@@ -10,7 +10,15 @@ from typing import Any, Final
 from mrpack.errors import Unsupported
 from mrpack_runtime.protocols import NAMED_EVENTS, Asked, JsonObject
 from mrpack_runtime.protocols.chat import function_call, function_tool, only_tool, schema_format
-from mrpack_runtime.protocols.fields import as_object, as_objects, as_switch, as_text, as_whole, as_word
+from mrpack_runtime.protocols.fields import (
+    as_object,
+    as_objects,
+    as_switch,
+    as_text,
+    as_texts,
+    as_whole,
+    as_word,
+)
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.protocols.responses.answer import ResponseAnswer
 from mrpack_runtime.protocols.responses.history import History
@@ -18,11 +26,13 @@ from mrpack_runtime.protocols.responses.history import History
 _TRANSLATED: Final = frozenset(
     {"model", "input", "instructions", "previous_response_id", "store", "tools", "tool_choice", "text"}
     | {"reasoning", "max_output_tokens", "max_tool_calls", "stream", "parallel_tool_calls", "top_logprobs"}
-    | {"truncation", "background", "conversation", "prompt"}
+    | {"truncation", "background", "conversation", "prompt", "include"}
 )
+# Of `include`, what there is.
+_ODDS: Final = "message.output_text.logprobs"
 # About OpenAI's own service, or wishes that no engine can read.
 _IGNORED: Final = frozenset(
-    {"metadata", "include", "user", "safety_identifier", "service_tier", "prompt_cache_key"}
+    {"metadata", "user", "safety_identifier", "service_tier", "prompt_cache_key"}
     | {"prompt_cache_options", "prompt_cache_retention", "stream_options", "access_programs", "moderation"}
     | {"background_options", "context_management", "image"}
 )
@@ -55,6 +65,7 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
     if (wanted := _text_format(body)) is not None:
         chat["response_format"] = wanted
     chat |= _reasoning(body.get("reasoning"))
+    chat |= _odds(body)
     if body.get("stream") is not None and as_switch(body["stream"], "stream"):
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
@@ -73,6 +84,7 @@ def parse_response_request(body: JsonObject, history: History) -> Asked:
 
 def _ignored(body: JsonObject) -> tuple[str, ...]:
     names = [name for name in (*_IGNORED, "max_tool_calls") if name != "metadata" and body.get(name)]
+    names += ["include"] if set(_included(body)) - {_ODDS} else []
     names += [f"{group}.{name}" for group, name in _IGNORED_PARTS if (body.get(group) or {}).get(name)]
     return tuple(sorted(names))
 
@@ -85,8 +97,6 @@ def _refuse_what_is_missing(body: JsonObject) -> None:
         raise Unsupported("background responses are not supported", hint="leave out background")
     if body.get("truncation") not in (None, "disabled"):
         raise Unsupported("truncation: input is never cut", hint="leave out truncation")
-    if body.get("top_logprobs"):
-        raise Unsupported("top_logprobs are not given here", hint="use chat completions")
 
 
 def _input_items(value: Any) -> list[JsonObject]:
@@ -281,3 +291,17 @@ def _reasoning(value: Any) -> JsonObject:
         return {}
     as_word(effort, "reasoning.effort", _EFFORTS)
     return {"reasoning_effort": effort, "chat_template_kwargs": {"enable_thinking": effort != "none"}}
+
+
+def _odds(body: JsonObject) -> JsonObject:
+    """How likely each token is: for who wants it included, or asks for alternatives."""
+    wanted = body.get("top_logprobs")
+    count = as_whole(0 if wanted is None else wanted, "top_logprobs", least=0)
+    if not count and _ODDS not in _included(body):
+        return {}
+    # llama-server has none without alternatives.
+    return {"logprobs": True, "top_logprobs": max(count, 1)}
+
+
+def _included(body: JsonObject) -> list[str]:
+    return as_texts(body["include"], "include") if body.get("include") is not None else []
