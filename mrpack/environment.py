@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mrpack.errors import UsageError, from_os_error
 from mrpack.model.amounts import parse_size
-from mrpack.oci.reference import ReferenceDefaults
+from mrpack.oci.reference import Reference, ReferenceDefaults
 from mrpack.store.durable import is_foreign
 
 _T = TypeVar("_T")
@@ -26,6 +26,12 @@ _TOML_WORDS: Final[Mapping[type, str]] = {
     str: "a text",
 }
 SANDBOXES: Final = ("auto", "off", "required")
+# Of references: by the key in config.toml, the variable that goes before it.
+_DEFAULTS: Final = {
+    "registry": "MRPACK_DEFAULT_REGISTRY",
+    "namespace": "MRPACK_DEFAULT_NAMESPACE",
+    "tag": "MRPACK_DEFAULT_TAG",
+}
 # By the variable that names another folder (XDG Base Directory Specification 0.8): on Linux, on macOS.
 _FOLDERS: Final = {
     "XDG_CACHE_HOME": ("~/.cache", "~/Library/Caches"),
@@ -95,7 +101,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """Environment over config.toml over defaults.
 
     Raises:
-        UsageError: config.toml is not TOML, or has an unknown key or a value of the wrong type.
+        UsageError: config.toml is not TOML, or has an unknown key; or a value is none of its kind.
     """
     from mrpack.neighbours import NEIGHBOURS  # noqa: PLC0415  # --help takes a few names from here, and no store
 
@@ -103,22 +109,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     table = _read_config(config_home / "config.toml")
     where = str(config_home / "config.toml")
     _only_keys(table, {"home", "jobs", "limit_rate", "defaults", "engines", "indexes", "registries"}, where)
-    defaults = _sub_table(table, "defaults", where)
-    _only_keys(defaults, {"registry", "namespace", "tag"}, f"{where}: defaults")
-    home = environ.get("MRPACK_HOME") or _value(table, "home", str, "", where)
     return Settings(
-        home=Path(home).expanduser() if home else user_folder("XDG_DATA_HOME", environ),
+        home=_home(table, environ, where),
         config_home=config_home,
-        docker_config=Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
+        docker_config=Path(environ.get("DOCKER_CONFIG") or _expanded("~/.docker", "DOCKER_CONFIG")),
         docker_auth=environ.get("DOCKER_AUTH_CONFIG", ""),
         podman_auth=_podman_auth(environ),
-        references=ReferenceDefaults(
-            registry=environ.get("MRPACK_DEFAULT_REGISTRY")
-            or _value(defaults, "registry", str, "docker.io", where),
-            namespace=environ.get("MRPACK_DEFAULT_NAMESPACE")
-            or _value(defaults, "namespace", str, "ai", where),
-            tag=environ.get("MRPACK_DEFAULT_TAG") or _value(defaults, "tag", str, "latest", where),
-        ),
+        references=_references(table, environ, where),
         registries={
             _host(host, f"{where}: registries."): _registry_rules(rules, f'{where}: registries."{host}"')
             for host, rules in _sub_table(table, "registries", where).items()
@@ -146,7 +143,41 @@ def user_folder(variable: str, environ: Mapping[str, str], platform: str = sys.p
     if environ.get(variable, "").startswith("/"):
         return Path(environ[variable], "mrpack")
     linux, macos = _FOLDERS[variable]
-    return Path(macos if platform == "darwin" else linux).expanduser() / "mrpack"
+    return _expanded(macos if platform == "darwin" else linux, variable) / "mrpack"
+
+
+def _expanded(text: str, where: str) -> Path:
+    """With a home folder for `~` and `~NAME`; users without a name, as in some containers, may have none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{where}: no home folder for {text}", hint="write the whole path") from None
+
+
+def _home(table: dict[str, Any], environ: Mapping[str, str], where: str) -> Path:
+    """Absolute, as engines run in folders of their own."""
+    variable, written = environ.get("MRPACK_HOME"), _value(table, "home", str, "", where)
+    if variable:
+        return _expanded(variable, "MRPACK_HOME").absolute()
+    if written:
+        return _expanded(written, f"{where}: home").absolute()
+    return user_folder("XDG_DATA_HOME", environ)
+
+
+def _references(table: dict[str, Any], environ: Mapping[str, str], where: str) -> ReferenceDefaults:
+    written = _sub_table(table, "defaults", where)
+    where = f"{where}: defaults"
+    found = ReferenceDefaults()
+    _only_keys(written, set(_DEFAULTS), where)
+    for key, variable in _DEFAULTS.items():
+        value = environ.get(variable) or _value(written, key, str, getattr(found, key), where)
+        found = replace(found, **{key: value})
+        try:
+            Reference.parse("model", found)
+        except UsageError:
+            origin = variable if environ.get(variable) else f"{where}: {key}"
+            raise UsageError(f"{origin} is {value!r}", hint="write it as in references") from None
+    return found
 
 
 def _jobs(table: dict[str, Any], where: str) -> int:
@@ -174,8 +205,8 @@ def _podman_auth(environ: Mapping[str, str]) -> tuple[Path, ...]:
         return (Path(environ["REGISTRY_AUTH_FILE"]),)
     runtime = environ.get("XDG_RUNTIME_DIR")
     passing = Path(runtime, "containers") if runtime else Path(f"/run/containers/{os.getuid()}")
-    lasting = Path(environ.get("XDG_CONFIG_HOME") or "~/.config", "containers").expanduser()
-    return (passing / "auth.json", lasting / "auth.json")
+    lasting = _expanded(environ.get("XDG_CONFIG_HOME") or "~/.config", "XDG_CONFIG_HOME")
+    return (passing / "auth.json", lasting / "containers" / "auth.json")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -200,7 +231,7 @@ def _registry_rules(rules: Any, where: str) -> RegistryRules:
 
     def path(key: str) -> Path | None:
         text = _value(rules, key, str, "", where)
-        return Path(text).expanduser() if text else None
+        return _expanded(text, f"{where}: {key}") if text else None
 
     return RegistryRules(
         plain_http=_value(rules, "plain_http", bool, False, where),

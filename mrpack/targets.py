@@ -165,7 +165,7 @@ def _path_and_tag(prefix: str, rest: str) -> tuple[Path, str]:
 
 def _read_layout(workspace: Workspace, rest: str) -> Origin:
     folder, tag = _path_and_tag("oci", rest)
-    return _origin("oci", OciLayout(folder, create=False), folder, tag or _only(workspace))
+    return _origin(workspace, "oci", OciLayout(folder, create=False), folder, tag)
 
 
 def _layout_names(_workspace: Workspace, rest: str) -> list[str]:
@@ -183,7 +183,7 @@ def _read_archive(workspace: Workspace, rest: str) -> Origin:
     from mrpack.store.archive import ArchiveSource  # noqa: PLC0415  # most places are none
 
     file, tag = _path_and_tag("oci-archive", rest)
-    return _origin("oci-archive", ArchiveSource(file), file, tag or _only(workspace))
+    return _origin(workspace, "oci-archive", ArchiveSource(file), file, tag)
 
 
 def _archive_names(_workspace: Workspace, rest: str) -> list[str]:
@@ -206,35 +206,27 @@ def _write_archive(workspace: Workspace, rest: str) -> Place:
 
 
 def _origin(
-    prefix: str,
-    source: OciLayout | ArchiveSource,
-    path: Path,
-    ref: str | Callable[[OciLayout | ArchiveSource, str], str],
+    workspace: Workspace, prefix: str, source: OciLayout | ArchiveSource, path: Path, tag: str
 ) -> Origin:
     name = f"{prefix}:{path}"
-    found = ref if isinstance(ref, str) else ref(source, name)
-    return Origin(source=source, ref=found, name=f"{name}:{found}", local=full_name(found))
+    ref = tag or _only(source, name, workspace.settings.references.tag)
+    return Origin(source=source, ref=ref, name=f"{name}:{ref}", local=full_name(ref))
 
 
-def _only(workspace: Workspace) -> Callable[[OciLayout | ArchiveSource, str], str]:
+def _only(source: OciLayout | ArchiveSource, name: str, default: str) -> str:
     """The default tag, or the only artifact there is: other tools may have given it no name at all."""
-    default = workspace.settings.references.tag
-
-    def choose(source: OciLayout | ArchiveSource, name: str) -> str:
-        tags = source.tags()
-        if default in tags:
-            return default
-        if len(tags) == 1:
-            return tags[0]
-        if not tags and len(source.entries) == 1:
-            return str(source.entries[0].digest)
-        offer = ", ".join(tags[:5])
-        raise NotFound(
-            f"{name} holds {len(source.entries)} artifacts, and none is tagged {default!r}",
-            hint=f"say which: {offer}" if tags else "give a digest",
-        )
-
-    return choose
+    tags = source.tags()
+    if default in tags:
+        return default
+    if len(tags) == 1:
+        return tags[0]
+    if not tags and len(source.entries) == 1:
+        return str(source.entries[0].digest)
+    offer = ", ".join(tags[:5])
+    raise NotFound(
+        f"{name} holds {len(source.entries)} artifacts, and none is tagged {default!r}",
+        hint=f"say which: {offer}" if tags else "give a digest",
+    )
 
 
 def full_name(ref: str) -> Reference | None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from mrpack.cli.main import ALIASES, COMMANDS, cli
+from mrpack.cli.sections import COMMON
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BEGIN = "<!-- reference: written by scripts/generate_cli.py -->"
 END = "<!-- /reference -->"
 WIDTH = 100
-# The first of the options that every command has; they come last.
-COMMON = "--json"
 
 
 def page_text(page: str) -> str:
@@ -51,7 +49,7 @@ def _helps(parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
     command = parent.command.get_command(parent, name)
     assert command is not None, name
     context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
-    text, _, _ = _split(command.get_help(context))
+    text, _ = _split(command.get_help(context))
     yield context.command_path, text
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
@@ -63,16 +61,14 @@ def _common_options(root: click.Context) -> str:
     command = cli.get_command(root, "version")
     assert command is not None
     context = click.Context(command, info_name="version", parent=root, terminal_width=WIDTH)
-    _, mark, options = _split(command.get_help(context))
-    return mark + options
+    _, options = _split(command.get_help(context))
+    return options
 
 
-def _split(text: str) -> tuple[str, str, str]:
-    found = re.search(rf"^  {COMMON} ", text, re.MULTILINE)
-    if found is None:
-        return text, "", ""
-    before = text[: found.start()].removesuffix("Options:\n")
-    return before, found[0], text[found.end() :]
+def _split(text: str) -> tuple[str, str]:
+    """What comes before the section that every command has, and its options."""
+    before, _, common = text.partition(f"\n{COMMON}:\n")
+    return before, common
 
 
 def _block(text: str) -> str:

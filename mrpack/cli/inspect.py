@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import click
 
 from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.messages import columns
 from mrpack.cli.table import printable, render_table
 from mrpack.cli.values import key_value_lines, local_models
 from mrpack.errors import UsageError
@@ -72,6 +74,7 @@ def _show_quantizations(invocation: Invocation) -> None:
             )
             for row in rows
         ],
+        columns(sys.stdout),
     )
     invocation.result(text, [row.to_json() for row in QUANTIZATIONS])
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import click
 
 from mrpack.cli.messages import tell, writing_result
+from mrpack.cli.sections import COMMON, SectionedCommand, section
 
 _P = ParamSpec("_P")
 
@@ -69,7 +70,8 @@ def _settings() -> Settings:
     return load_settings(os.environ)
 
 
-_OUTPUT_OPTIONS = (
+_common_options = section(
+    COMMON,
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     click.option("-q", "--quiet", is_flag=True, help="No progress and no messages."),
     click.option("-v", "--verbose", count=True, help="More messages; twice for every request."),
@@ -84,7 +86,7 @@ _OUTPUT_OPTIONS = (
 )
 
 
-class _Command(click.Command):
+class _Command(SectionedCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with writing_result():  # of --help
             return super().parse_args(ctx, args)
@@ -108,8 +110,7 @@ def command(
         # `wraps` shares the list of the command's own options; click shows the last of a list first.
         own = list(getattr(function, "__click_params__", ()))
         run.__click_params__ = []  # type: ignore[attr-defined]
-        for option in reversed(_OUTPUT_OPTIONS):
-            option(run)
+        _common_options(run)
         run.__click_params__ += own  # type: ignore[attr-defined]
         return click.command(name, cls=_Command, **attributes)(run)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from mrpack.cli.sections import section
 from mrpack.cli.values import FILE, Size
 from mrpack.environment import JOBS_LIMIT
 from mrpack.workspace import Access
@@ -26,7 +27,9 @@ hash_jobs = click.option(
     metavar="N",
     help="Blobs hashed at once. [default: one a processor]",
 )
-_REGISTRY: Final = (
+_REGISTRY: Final = "Registry"
+_registry = section(
+    _REGISTRY,
     click.option(
         "--plain-http",
         is_flag=True,
@@ -37,11 +40,14 @@ _REGISTRY: Final = (
 )
 
 
-limit_rate = click.option(
-    "--limit-rate",
-    type=Size(),
-    metavar="SIZE",
-    help="Bytes a second over all connections, such as 10M. [default: `limit_rate` of config.toml]",
+limit_rate = section(
+    _REGISTRY,
+    click.option(
+        "--limit-rate",
+        type=Size(),
+        metavar="SIZE",
+        help="Bytes a second over all connections, such as 10M. [default: `limit_rate` of config.toml]",
+    ),
 )
 referrers = click.option(
     "--referrers", is_flag=True, help="Bring what belongs to it too: signatures, bills of materials."
@@ -68,6 +74,4 @@ def registry_options(function: Callable[..., None]) -> Callable[..., None]:
         access = Access(plain_http=plain_http, ca_file=ca_file, skip_verify=insecure_skip_verify)
         function(*args, access=access, **rest)
 
-    for option in reversed(_REGISTRY):
-        option(run)
-    return run
+    return _registry(run)

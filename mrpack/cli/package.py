@@ -12,6 +12,7 @@ from mrpack.cli import options
 from mrpack.cli.invocation import Invocation, command
 from mrpack.cli.package_options import package_options
 from mrpack.cli.progress import reporting
+from mrpack.cli.sections import section
 from mrpack.cli.values import FILE, files
 from mrpack.errors import UsageError
 from mrpack.workspace import Access
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
 @click.option(
     "--push", is_flag=True, help="Send it straight to the registry of MODEL, not to the local store."
 )
-@click.option(
-    "--quantize",
-    metavar="NAME,…",
-    help="Make these of an F16, BF16 or F32 GGUF file with llama.cpp, and package each under its own tag.",
+@section(
+    "Quantizing",
+    click.option(
+        "--quantize",
+        metavar="NAME,…",
+        help="Make these of an F16, BF16 or F32 GGUF file with llama.cpp; each gets a tag of its own.",
+    ),
+    click.option("--imatrix", type=FILE, metavar="FILE", help="With --quantize: an importance matrix."),
+    click.option("--allow-requantize", is_flag=True, help="With --quantize: of a quantized file, too."),
 )
-@click.option("--imatrix", type=FILE, metavar="FILE", help="With --quantize: an importance matrix.")
-@click.option("--allow-requantize", is_flag=True, help="With --quantize: of a quantized file, too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and its digest; write nothing.")
 @options.jobs
 @options.transfer_options

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 
 def printable(text: str) -> str:
@@ -12,13 +13,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Empty without rows."""
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Empty without rows. What is too long for `width` characters (None: any) goes on below."""
     if not rows:
         return ""
     cells = [header, *map(_printable_row, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    line = "  ".join(f"{{:<{width}}}" for width in widths)
+    if width is not None:
+        cells = _folded(cells, width)
+    sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    line = "  ".join(f"{{:<{size}}}" for size in sizes)
     return "\n".join(line.format(*row).rstrip() for row in cells)
 
 
@@ -36,6 +39,28 @@ def narrowed(
         del widths[name]
     kept = [place for place, name in enumerate(header) if name in widths]
     return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
+def _folded(rows: Sequence[Sequence[str]], width: int) -> list[Sequence[str]]:
+    """The widest columns become as narrow as it takes, and none narrower than its longest word."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [max(map(len, " ".join(column).split(" "))) for column in columns]
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        foldable = [place for place, _ in enumerate(columns) if widths[place] > least[place]]
+        if not foldable:
+            break
+        widths[max(foldable, key=widths.__getitem__)] -= 1
+    return [line for row in rows for line in _lines(row, widths)]
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[Sequence[str]]:
+    if all(len(cell) <= width for cell, width in zip(row, widths, strict=True)):
+        return iter([row])
+    from textwrap import wrap  # noqa: PLC0415  # a terminal is seldom too narrow
+
+    cells = [wrap(cell, width, break_on_hyphens=False) for cell, width in zip(row, widths, strict=True)]
+    return zip_longest(*cells, fillvalue="")
 
 
 def _printable_row(row: Sequence[str]) -> Sequence[str]:

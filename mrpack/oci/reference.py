@@ -20,6 +20,8 @@ _REGISTRY = re.compile(
 _ALIASES: Final = {"index.docker.io": "docker.io", "hf.co": "huggingface.co"}
 # For people who bring the file itself, as other programs take it.
 _OF_FILES: Final = "a file becomes a model with a name first: `mrpack package PATH NAME`"
+_FORM: Final = "write [registry/]repository[:tag][@digest]"
+_OF_TAGS: Final = "1 to 128 letters a to z, digits, dots, dashes and underscores, the first no dot or dash"
 _REPOSITORY_LIMIT: Final = 255  # characters with the registry, as Distribution counts them
 
 
@@ -74,10 +76,10 @@ class Reference:
             raise _bad(text, f"registry {registry!r}")
         if not _REPOSITORY.fullmatch(repository) or len(registry) + len(repository) >= _REPOSITORY_LIMIT:
             raise _bad(text, f"repository {repository[:80]!r}")
-        if tag is not None and not _TAG.fullmatch(tag):
-            raise _bad(text, f"tag {tag[:80]!r}")
         if tag is None and digest is None:
             tag = defaults.tag
+        if tag is not None and not _TAG.fullmatch(tag):
+            raise _bad(text, f"tag {tag[:80]!r}", _OF_TAGS)
         return cls(registry=registry, repository=repository, tag=tag, digest=digest)
 
     @property
@@ -92,7 +94,7 @@ class Reference:
 
     def with_tag(self, tag: str) -> Self:
         if not _TAG.fullmatch(tag):
-            raise _bad(tag, "tag")
+            raise _bad(tag, "tag", _OF_TAGS)
         return replace(self, tag=tag, digest=None)
 
     def familiar(self, defaults: ReferenceDefaults | None = None) -> str:
@@ -111,9 +113,8 @@ class Reference:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
-def _bad(text: str, part: str) -> UsageError:
+def _bad(text: str, part: str, hint: str = _FORM) -> UsageError:
     is_path = text.startswith((".", "/", "~"))
     return UsageError(
-        f"bad reference {text[:200]!r}: {part} is not allowed",
-        hint=_OF_FILES if is_path else "write [registry/]repository[:tag][@digest]",
+        f"bad reference {text[:200]!r}: {part} is not allowed", hint=_OF_FILES if is_path else hint
     )

@@ -119,7 +119,7 @@ def finish(
 
     Raises:
         UsageError: the context size is out of range.
-        InvalidArtifact: two files would have one name.
+        InvalidArtifact: a file name that some system does not take, or two that are one there.
     """
     size = wishes.context_size
     if size is not None and not 0 < size <= CONTEXT_SIZE_LIMIT:
@@ -134,7 +134,11 @@ def finish(
     layers = [layer for layer in layers if not (overrides and layer.path == OVERRIDES_PATH)]
     if overrides:
         layers.append(overrides_layer(overrides, wishes.facts))
-    check_tree([layer.path for layer in layers])
+    try:
+        check_tree([layer.path for layer in layers])
+    except InvalidArtifact as error:
+        error.hint = "rename the file" + (", or leave it out with --exclude" if folder else "")
+        raise
     annotations = dict(wishes.annotations)
     if code:
         annotations[CODE] = ",".join(code)

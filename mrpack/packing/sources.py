@@ -58,6 +58,8 @@ def detect(source: Path) -> str:
             head = file.read(HEAD_SIZE)
     except OSError as error:
         raise from_os_error(error, f"package {source}") from error
+    if not head:
+        raise InvalidArtifact("is empty", where=str(source))
     kind = format_by_content(head)
     if not kind:
         known = " nor ".join(name.upper() for name in WEIGHT_FORMATS if is_file_format(name))

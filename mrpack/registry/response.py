@@ -120,5 +120,6 @@ class Response:
 
 
 def describe(error: Exception) -> str:
-    """An HTTPException quotes what the server sent."""
-    return printable(str(error)) or type(error).__name__
+    """Without the number of a failed system call. An HTTPException quotes what the server sent."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return printable(said or str(error)) or type(error).__name__

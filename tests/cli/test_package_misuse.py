@@ -31,6 +31,23 @@ def test_an_empty_source_is_not_the_folder_one_is_in(mrpack: Mrpack, tmp_path: P
     assert "empty" in mrpack("package", "--license", "", "x.gguf", "m", fails=2).err
 
 
+def test_an_empty_file_is_told_from_one_of_another_format(mrpack: Mrpack, tmp_path: Path) -> None:
+    (tmp_path / "cut.gguf").touch()
+    assert mrpack("package", "cut.gguf", "m", fails=7).last_line == "mrpack: cut.gguf: is empty"
+
+
+def test_a_file_whose_name_would_not_do_elsewhere_has_to_get_another(
+    mrpack: Mrpack, tmp_path: Path, gguf: Path, llama: Path
+) -> None:
+    renamed = gguf.rename(tmp_path / "what?.gguf")
+    assert mrpack("package", renamed, "m", fails=7).last_line.endswith("(rename the file)")
+    (llama / "aux.txt").write_text("a device on Windows")
+    (llama / "LICENSE").write_text("do what you want")
+    (llama / "license").write_text("do it")
+    refused = mrpack("package", llama, "m", "--include", "*", fails=7)
+    assert refused.last_line.endswith("(rename the file, or leave it out with --exclude)")
+
+
 def test_a_pipe_is_refused_and_not_waited_for(mrpack: Mrpack, tmp_path: Path, gguf: Path) -> None:
     for name in ("pipe", "pipe.gguf", "pipe.safetensors"):
         os.mkfifo(tmp_path / name)

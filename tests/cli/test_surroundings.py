@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_serve_commands import serving
 from tests.fakes.raw_server import RawServer
 from tests.fakes.tiny_gguf import write_markov
 from tests.program import Mrpack
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, until
 
 _BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -63,6 +64,22 @@ def test_messages_that_have_no_place_change_no_outcome(mrpack: Mrpack, tiny_mode
 def test_a_result_that_cannot_be_written_is_said(mrpack: Mrpack, arguments: tuple[str, ...]) -> None:
     under = ["sh", "-c", 'exec "$@" >/dev/full', "sh"]
     assert "write the result: no space left" in mrpack(*arguments, under=under, fails=8).last_line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "tiny", "hi"), ("logs",), ("logs", "-f"), ("status", "--watch"), ("ps", "--watch", "--json")],
+)
+def test_a_stream_of_results_that_cannot_be_written_is_said(
+    program: Mrpack, arguments: tuple[str, ...]
+) -> None:
+    under = ["sh", "-c", 'exec "$@" >/dev/full', "sh"]
+    with serving(program) as served:
+        served("status")
+        until(lambda: served("logs").out)
+        done = served(*arguments, under=under, fails=8)
+    assert "write the result: no space left" in done.last_line
+    assert "a bug" not in done.err
 
 
 def test_a_registry_that_is_asked_again_is_named_once(mrpack: Mrpack) -> None:

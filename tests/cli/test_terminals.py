@@ -48,6 +48,15 @@ def test_a_list_leaves_columns_out_on_a_narrow_terminal(
     assert "ARCHITECTURE" in mrpack("list").out
 
 
+def test_long_texts_of_a_table_go_on_below_on_a_narrow_terminal(mrpack: Mrpack) -> None:
+    with at_terminal(mrpack, "configure", "keys", "flash", columns=64) as typist:
+        lines = drawn_lines(typist.read_to_the_end().rstrip())
+    with at_terminal(mrpack, "inspect", "--quantizations", columns=64) as typist:
+        lines += drawn_lines(typist.read_to_the_end().rstrip())
+    assert max(map(len, lines)) <= 64
+    assert len(mrpack("configure", "keys", "flash").out.splitlines()) == 2
+
+
 def test_a_terminal_that_cannot_draw_gets_lines(mrpack: Mrpack, remote: str) -> None:
     with at_terminal(mrpack, "pull", remote, TERM="dumb") as typist:
         text = typist.read_to_the_end()

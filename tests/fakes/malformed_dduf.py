@@ -69,7 +69,7 @@ MALFORMED: Final[dict[str, Malformed]] = {
     "no zip archive": Malformed(b"GGUF" + bytes(60), "not a zip archive"),
     "data cut by a byte": Malformed(GOOD[:-1], "not a zip archive"),
     "cut before the directory": Malformed(GOOD[: GOOD.index(b"PK\x01\x02")], "not a zip archive"),
-    "100 bytes behind the archive": Malformed(GOOD + bytes(100), "not a zip archive, or something follows"),
+    "100 bytes behind the archive": Malformed(GOOD + bytes(100), "cut short, or something follows"),
     "a comment behind the archive": Malformed(
         archive(entries(), end={"comment": 4}, trailing=b"note"), "follows"
     ),

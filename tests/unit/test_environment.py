@@ -9,6 +9,7 @@ import pytest
 
 from mrpack.environment import load_settings, user_folder
 from mrpack.errors import UsageError
+from mrpack.oci.reference import Reference
 
 WRONG = {
     'jobs = "3"': "jobs is not a whole number",
@@ -27,6 +28,13 @@ WRONG = {
         'registries."a.example": mirrors: "http://b.example/" is more than HOST[:PORT]'
         " (write it as in references)"
     ),
+    '[defaults]\nregistry = "a b"': "defaults: registry is 'a b' (write it as in references)",
+    '[defaults]\nnamespace = "../a"': "defaults: namespace is '../a' (write it as in references)",
+    '[defaults]\ntag = ""': "defaults: tag is '' (write it as in references)",
+    'home = "~no-such-user/x"': "home: no home folder for ~no-such-user/x (write the whole path)",
+    '[registries."a.example"]\nca_file = "~no-such-user/x"': (
+        'registries."a.example": ca_file: no home folder for ~no-such-user/x (write the whole path)'
+    ),
 }
 
 
@@ -37,6 +45,31 @@ def test_a_wrong_setting_is_named_with_its_file(written: str, tmp_path: Path) ->
     with pytest.raises(UsageError) as caught:
         load_settings({"MRPACK_CONFIG_HOME": str(tmp_path)})
     assert str(caught.value) == f"{file}: {WRONG[written]}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MRPACK_DEFAULT_REGISTRY", "a b", "MRPACK_DEFAULT_REGISTRY is 'a b'"),
+        ("MRPACK_DEFAULT_NAMESPACE", "..", "MRPACK_DEFAULT_NAMESPACE is '..'"),
+        ("MRPACK_DEFAULT_TAG", "a b", "MRPACK_DEFAULT_TAG is 'a b'"),
+        ("MRPACK_HOME", "~no-such-user/x", "MRPACK_HOME: no home folder for ~no-such-user/x"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_settings({"MRPACK_CONFIG_HOME": "/none", variable: value})
+    assert caught.value.message == said
+
+
+def test_models_may_have_no_namespace_by_default(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[defaults]\nregistry = "localhost:5000"\nnamespace = ""')
+    references = load_settings({"MRPACK_CONFIG_HOME": str(tmp_path)}).references
+    assert str(Reference.parse("m", references)) == "localhost:5000/m:latest"
+
+
+def test_home_is_where_it_was_when_the_program_started() -> None:
+    assert load_settings({"MRPACK_CONFIG_HOME": "/none", "MRPACK_HOME": "here"}).home == Path.cwd() / "here"
 
 
 def test_a_wrong_word_of_a_variable_is_not_repeated() -> None:

@@ -17,6 +17,7 @@ DIGEST = "sha256:" + "a" * 64
         ("smollm2:135M-Q4_1", "docker.io/ai/smollm2:135M-Q4_1"),
         ("MyModel", "docker.io/ai/mymodel:latest"),
         ("model:", "docker.io/ai/model:latest"),
+        ("model\n", "docker.io/ai/model:latest"),
         ("myorg/model", "docker.io/myorg/model:latest"),
         ("docker.io/m", "docker.io/ai/m:latest"),
         ("index.docker.io/ai/m", "docker.io/ai/m:latest"),
@@ -53,7 +54,6 @@ def test_short_names_become_full_ones(text: str, full: str) -> None:
         "host.example.com:99999/m",
         "host.example.com:port/m",
         "m model",
-        "m\n",
         "a" * 300,
         "m%2e",
         "-m",
@@ -62,9 +62,6 @@ def test_short_names_become_full_ones(text: str, full: str) -> None:
     ],
 )
 def test_a_bad_reference_is_a_usage_error(text: str) -> None:
-    if text.strip() == "m":
-        assert str(Reference.parse(text)) == "docker.io/ai/m:latest"
-        return
     with pytest.raises(UsageError):
         Reference.parse(text)
 

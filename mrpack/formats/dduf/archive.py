@@ -105,7 +105,7 @@ def read_entry(file: ReadableFile, entry: DdufEntry) -> Iterator[bytes]:
 def _compare(entry: DdufEntry, checksum: int, where: str) -> None:
     if checksum != entry.crc32:
         raise IntegrityError(
-            f"{where}: content of {entry.name} has CRC-32 {checksum:08x}",
+            f"{where}: content of {entry.name} has CRC-32 {checksum:08x}, not {entry.crc32:08x} as listed",
             expected=f"{entry.crc32:08x}",
             actual=f"{checksum:08x}",
         )

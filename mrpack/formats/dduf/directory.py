@@ -64,7 +64,7 @@ class _Reader:
         for entry in sorted(listed, key=lambda entry: entry.offset):
             if entry.offset != expected:
                 problem = "overlaps another" if entry.offset < expected else "has unknown bytes before it"
-                raise self._error(f"entry {entry.raw_name!r} {problem}")
+                raise self._error(f"{_shown(entry.raw_name)} {problem}")
             found = self._read_local(entry, start)
             entries.append(found)
             expected = found.offset + found.size
@@ -90,7 +90,9 @@ class _Reader:
         at = self._file.size - zf.END.size
         end = zf.End(*zf.END.unpack(self._take(at, zf.END.size, "end record")))
         if end.signature != zf.END_SIGNATURE or end.comment_size:
-            raise self._error("not a DDUF file: not a zip archive, or something follows its end record")
+            raise self._error(
+                "not a DDUF file: not a zip archive, cut short, or something follows its end record"
+            )
         locator_at = at - zf.LOCATOR64.size
         if locator_at >= 0:
             raw = self._take(locator_at, zf.LOCATOR64.size, "zip64 locator")
@@ -155,9 +157,9 @@ class _Reader:
         return listed
 
     def _check_central(self, central: zf.Central, name: bytes, extra: bytes) -> _Listed:
-        what = f"entry {name[:120]!r}"
+        what = _shown(name)
         if central.method != zf.STORED:
-            raise self._error(f"{what}: is compressed (method {central.method})")
+            raise self._error(f"{what}: is compressed (method {central.method}), which DDUF does not allow")
         if central.flags & ~zf.UTF8_FLAG:
             raise self._error(f"{what}: is encrypted, streamed or patched (flags {central.flags:#06x})")
         if central.version > zf.ZIP64_VERSION:
@@ -192,7 +194,7 @@ class _Reader:
         return [next(values) if field == zf.IN_ZIP64 else field for field in fields]
 
     def _read_local(self, listed: _Listed, directory: int) -> DdufEntry:
-        what = f"entry {listed.raw_name[:120]!r}"
+        what = _shown(listed.raw_name)
         local = zf.Local(*zf.LOCAL.unpack(self._take(listed.offset, zf.LOCAL.size, what)))
         at = listed.offset + zf.LOCAL.size
         rest = self._take(at, local.name_size + local.extra_size, what)
@@ -221,4 +223,8 @@ class _Reader:
         try:
             return name.decode("utf-8" if flags & zf.UTF8_FLAG else "ascii")
         except UnicodeDecodeError:
-            raise self._error(f"entry {name[:120]!r}: has a name that is not text") from None
+            raise self._error(f"{_shown(name)}: has a name that is not text") from None
+
+
+def _shown(name: bytes) -> str:
+    return f"entry {name[:120].decode(errors='backslashreplace')!r}"

@@ -11,18 +11,19 @@ _SIZE: Final = Pattern("[1-9][0-9]{1,3}x[1-9][0-9]{1,3}", "width x height in pix
 
 # Those of runtime/mrpack_runtime/image_server/schedulers.py, which a test compares.
 SCHEDULERS: Final = (
-    *(
-        "ddim",
-        "ddpm",
-        "deis",
-        "dpm++-2m",
-        "dpm++-2m-karras",
-        "dpm++-2m-sde",
-        "euler",
-        "euler-ancestral",
-        "heun",
-    ),
-    *("lcm", "lms", "pndm", "unipc"),
+    "ddim",
+    "ddpm",
+    "deis",
+    "dpm++-2m",
+    "dpm++-2m-karras",
+    "dpm++-2m-sde",
+    "euler",
+    "euler-ancestral",
+    "heun",
+    "lcm",
+    "lms",
+    "pndm",
+    "unipc",
 )
 
 
@@ -42,12 +43,12 @@ DIFFUSERS: Final = (
     _row("max_sequence_length", Whole(1, 4096), "of a prompt", "tokens"),
     _row("negative_prompt", Prose(4096), "what images should not show"),
     _own("size", _SIZE, "of an image", "pixels"),
-    _own("max_size", _SIZE, "of as many pixels a request may ask for", "pixels"),
+    _own("max_size", _SIZE, "a request may ask for no more pixels than this has", "pixels"),
     _own("max_images", Whole(1, 10), "that a request may ask for", "images"),
     _own("max_queue", Whole(0, 1000), "that wait while one is painted", "requests"),
     _own("output_format", Choice(("png", "jpeg", "webp")), "of image files"),
     _own("scheduler", Choice(SCHEDULERS), "in place of the model's own, where that can be replaced by it"),
-    _own("device", Choice(("auto", "cuda", "mps", "cpu")), "to compute on; auto: the first of them there is"),
+    _own("device", Choice(("auto", "cuda", "mps", "cpu")), "to compute on; auto: the first that is there"),
     _own(
         "dtype",
         Choice(("auto", "float32", "float16", "bfloat16")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from mrpack.cli.sections import section
 from mrpack.cli.values import FILE
 from mrpack.errors import NotFound, UsageError, from_os_error
 from mrpack_runtime.wire.endpoint import DEFAULT_PORT, Endpoint, TcpEndpoint, UnixEndpoint
 
-_OPTIONS: Final = (
+_GATEWAY: Final = "Gateway"
+_options = section(
+    _GATEWAY,
     click.option(
         "--host",
         default="127.0.0.1",
@@ -50,8 +54,13 @@ _OPTIONS: Final = (
         help="A file with API keys, one a line; nobody else may read it.",
     ),
 )
-_CA_FILE: Final = click.option(
-    "--ca-file", type=FILE, metavar="FILE", help="Trust this PEM file of certificates, and speak TLS."
+# A name, or an address: of IPv6 with its zone, such as fe80::1%eth0.
+_HOST: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\]|([\w.-]+|[0-9A-Fa-f:.]+(?:%\w+)?)")
+_ca_file = section(
+    _GATEWAY,
+    click.option(
+        "--ca-file", type=FILE, metavar="FILE", help="Trust this PEM file of certificates, and speak TLS."
+    ),
 )
 
 
@@ -62,20 +71,28 @@ def address_options(function: Callable[..., None]) -> Callable[..., None]:
     def run(
         *args: Any, host: str, port: int, socket: Path | None, api_key_file: Path | None, **rest: Any
     ) -> None:
-        endpoint: Endpoint = UnixEndpoint(socket.absolute()) if socket else TcpEndpoint(port, host)
+        endpoint: Endpoint = UnixEndpoint(socket.absolute()) if socket else TcpEndpoint(port, _host(host))
         keys = read_api_keys(api_key_file) if api_key_file else ()
         function(*args, endpoint=endpoint, api_keys=keys, **rest)
 
-    for option in reversed(_OPTIONS):
-        option(run)
-    return run
+    return _options(run)
+
+
+def _host(text: str) -> str:
+    """Without the brackets that an IPv6 address has in URLs; a whole URL stays as it is."""
+    if "://" in text:
+        return text
+    found = _HOST.fullmatch(text)
+    if found is None:
+        raise _no_address(text)
+    return found[1] or found[2]
 
 
 def client_options(function: Callable[..., None]) -> Callable[..., None]:
     """The function gets a `client` of the gateway; the first key is the one that is sent."""
 
     @address_options
-    @_CA_FILE
+    @_ca_file
     @functools.wraps(function)
     def run(
         *args: Any, endpoint: Endpoint, api_keys: tuple[str, ...], ca_file: Path | None, **rest: Any
@@ -103,13 +120,14 @@ def _split_url(given: TcpEndpoint) -> tuple[str, TcpEndpoint]:
     except ValueError as error:  # of the port, or of brackets
         raise _no_address(given.host) from error
     is_bare = url.path in {"", "/"} and not (url.query or url.fragment or url.username)
-    if url.scheme not in {"http", "https"} or not url.hostname or not is_bare:
+    name = url.hostname or ""
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(name) or not is_bare:
         raise _no_address(given.host)
-    return url.scheme, TcpEndpoint(port, url.hostname)
+    return url.scheme, TcpEndpoint(port, name)
 
 
 def _no_address(text: str) -> UsageError:
-    return UsageError(f"{text} is no address", hint="write NAME, https://NAME or https://NAME:PORT")
+    return UsageError(f"{text!r} is no address", hint="write NAME, https://NAME or https://NAME:PORT")
 
 
 def read_api_keys(path: Path) -> tuple[str, ...]:

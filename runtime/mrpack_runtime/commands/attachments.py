@@ -58,6 +58,7 @@ def _picture(content: bytes) -> str | None:
         return "image/webp"
     found = (kind for begin, kind in _PICTURES.items() if content.startswith(begin))
     kind = next(found, None)
+    # A text can begin with BM; in the head of a bitmap there are always zeros.
     return None if kind == "image/bmp" and b"\0" not in content[:32] else kind
 
 

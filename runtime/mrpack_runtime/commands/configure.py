@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.messages import columns
 from mrpack.cli.table import printable, render_table
 from mrpack.cli.values import key_value_lines, local_models, setting_order, value_text
 from mrpack.errors import NotFound, UsageError
@@ -115,7 +117,8 @@ def show(invocation: Invocation, *, model: str, effective: bool) -> None:
         key: {"value": sourced.value, "origin": sourced.origin.label, "place": _PLACES[sourced.origin]}
         for key, sourced in found.items()
     }
-    invocation.result(render_table(("SETTING", "VALUE", "FROM"), rows), {"model": name, "effective": value})
+    table = render_table(("SETTING", "VALUE", "FROM"), rows, columns(sys.stdout))
+    invocation.result(table, {"model": name, "effective": value})
 
 
 @command("list")
@@ -129,7 +132,7 @@ def list_configured(invocation: Invocation) -> None:
     kept = _store(invocation).all()
     rows = [(name, " ".join(key_value_lines(overrides.values))) for name, overrides in sorted(kept.items())]
     invocation.result(
-        render_table(("MODEL", "SETTINGS"), rows),
+        render_table(("MODEL", "SETTINGS"), rows, columns(sys.stdout)),
         {name: overrides.to_json() for name, overrides in sorted(kept.items())},
     )
     if not kept:
@@ -154,7 +157,7 @@ def list_keys(invocation: Invocation, *, part: str | None) -> None:
     rows = [(setting.key, setting.unit, setting.meaning, setting.kind.words) for setting in found]
     names = ("key", "unit", "meaning", "takes")
     invocation.result(
-        render_table([name.upper() for name in names], rows),
+        render_table([name.upper() for name in names], rows, columns(sys.stdout)),
         [dict(zip(names, row, strict=True)) for row in rows],
     )
     if not found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation
+from mrpack.cli.messages import writing_result
 from mrpack_runtime.commands.attachments import Attachment, compose
 from mrpack_runtime.wire.client import GatewayClient
 
@@ -57,8 +57,8 @@ class Conversation:
                     answered()
                 if not quiet:
                     click.echo(for_terminal(thought), nl=False, err=True)
-                    click.echo(for_terminal(spoken), nl=False)
-                    sys.stdout.flush()
+                    with writing_result():
+                        click.echo(for_terminal(spoken), nl=False)
         answer.end()
         self.messages = [*asked, {"role": "assistant", "content": answer.text}]
         return answer
@@ -133,7 +133,8 @@ def answer_once(
     if invocation.json:
         invocation.result("", answer.to_json())
     else:
-        click.echo()
+        with writing_result():
+            click.echo()
 
 
 def for_terminal(text: str) -> str:

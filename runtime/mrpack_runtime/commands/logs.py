@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.messages import writing_result
 from mrpack.cli.table import printable
 from mrpack.errors import UsageError
 from mrpack_runtime.commands.address import client_options
@@ -40,7 +40,7 @@ def logs(
         if invocation.json and not follow:
             pieces.append(piece)
         else:
-            click.echo("\n".join(printable(line.expandtabs()) for line in piece.split("\n")), nl=False)
-            sys.stdout.flush()
+            with writing_result():
+                click.echo("\n".join(printable(line.expandtabs()) for line in piece.split("\n")), nl=False)
     if invocation.json and not follow:
         invocation.result("", {"log": "".join(pieces)})

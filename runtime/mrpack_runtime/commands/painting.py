@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mrpack.cli.invocation import Invocation
-from mrpack.cli.messages import can_redraw
+from mrpack.cli.messages import can_redraw, writing_result
+from mrpack.cli.sections import section
 from mrpack.errors import EngineFailed, UsageError, from_os_error
 from mrpack.model.amounts import counted
 from mrpack_runtime.commands.inline import find_encoder
@@ -29,32 +30,33 @@ _FORMATS: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "web
 # After how many steps of how many of the image with this index.
 Report = Callable[[int, int, int | None], None]
 
-_OPTIONS: Final = (
+_options = section(
+    "Image models",
     click.option(
         "-o",
         "--output",
         metavar="FILE",
-        help="Image models: where the image goes, .png, .jpg or .webp; -: standard output, as PNG.",
+        help="Where the image goes, .png, .jpg or .webp; -: standard output, as PNG.",
     ),
-    click.option("--size", metavar="WxH", help="Image models: in pixels, such as 1024x768."),
+    click.option("--size", metavar="WxH", help="In pixels, such as 1024x768."),
     click.option(
         "--steps",
         type=click.IntRange(1, 1000),
         metavar="N",
-        help="Image models: of denoising; more take longer.",
+        help="Of denoising; more take longer.",
     ),
     click.option(
         "--guidance",
         type=click.FloatRange(0, 100),
         metavar="X",
-        help="Image models: how closely the prompt is followed.",
+        help="How closely the prompt is followed.",
     ),
-    click.option("--negative-prompt", metavar="TEXT", help="Image models: what the image should not show."),
+    click.option("--negative-prompt", metavar="TEXT", help="What the image should not show."),
     click.option(
         "--images",
         type=click.IntRange(1, 10),
         metavar="N",
-        help="Image models: how many; further files get a number.",
+        help="How many; further files get a number.",
     ),
 )
 
@@ -91,9 +93,7 @@ def painting_options(function: Callable[..., None]) -> Callable[..., None]:
         own = {name: rest.pop(name) for name in Painting.__dataclass_fields__}
         function(*args, painting=Painting(**own), **rest)
 
-    for option in reversed(_OPTIONS):
-        option(run)
-    return run
+    return _options(run)
 
 
 def paint(
@@ -173,8 +173,9 @@ class Place:
     def put(self, content: bytes, index: int) -> str:
         """The path of the file; empty when it went elsewhere."""
         if self.is_pipe:
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
+            with writing_result():
+                sys.stdout.buffer.write(content)
+                sys.stdout.buffer.flush()
         if self.path is None:
             return ""
         path = self.path

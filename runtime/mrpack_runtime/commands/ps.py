@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
-from mrpack.cli.table import printable, render_table
+from mrpack.cli.messages import columns
+from mrpack.cli.table import narrowed, printable, render_table
 from mrpack_runtime.commands.address import client_options
 from mrpack_runtime.commands.watching import Look, show, watch_option
 from mrpack_runtime.machine.memory import Memory
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mrpack_runtime.wire.client import GatewayClient
 
 _NONE: Final = "no models are loaded"
+# Columns that a narrow terminal does without; all of them are in --json.
+_SPARE: Final = ("PID", "MODE")
 
 
 @command("ps")
@@ -63,7 +67,8 @@ def _text(entries: list[dict[str, Any]], *, wide: bool) -> str:
         )
         for entry in entries
     ]
-    text = render_table(("MODEL", "ENGINE", "MODE", "STATE", "UNTIL", "PID"), rows)
+    header = ("MODEL", "ENGINE", "MODE", "STATE", "UNTIL", "PID")
+    text = render_table(*narrowed(header, rows, columns(sys.stdout), _SPARE))
     for entry in entries if wide else ():
         lines = [f"# {entry['model_name']}: {entry.get('why', '')}"]
         if confinement := entry.get("confinement"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.sections import section
 from mrpack.cli.values import FILE, Size, local_models
 from mrpack.errors import UsageError
 from mrpack_runtime.commands.address import address_options, read_api_keys
@@ -37,6 +38,32 @@ class MemorySize(Size):
 @command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=local_models)
 @address_options
+@section(
+    "Access",
+    click.option(
+        "--allow-host",
+        "hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Answer to this Host too, such as gpu.example.com; repeatable.",
+    ),
+    click.option(
+        "--allow-origin",
+        "origins",
+        multiple=True,
+        metavar="ORIGIN",
+        help="Let web pages of this origin in, such as http://localhost:3000 or http://localhost:*; "
+        "repeatable.",
+    ),
+    click.option(
+        "--management-key-file",
+        type=FILE,
+        metavar="FILE",
+        help="Keys for unload, logs, configure and what changes models, from other machines too.",
+    ),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with this PEM file's certificate."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, a PEM file of yours alone."),
+)
 @tuning_options
 @click.option(
     "--pull",
@@ -54,20 +81,6 @@ class MemorySize(Size):
     help="Engines at once; the one that was not used for the longest time makes room.",
 )
 @click.option(
-    "--allow-host",
-    "hosts",
-    multiple=True,
-    metavar="NAME",
-    help="Answer to this Host too, such as gpu.example.com; repeatable.",
-)
-@click.option(
-    "--allow-origin",
-    "origins",
-    multiple=True,
-    metavar="ORIGIN",
-    help="Let web pages of this origin in, such as http://localhost:3000 or http://localhost:*; repeatable.",
-)
-@click.option(
     "--memory-limit",
     type=MemorySize(),
     default="all",
@@ -75,14 +88,6 @@ class MemorySize(Size):
     metavar="SIZE",
     help="Memory that all engines may take together, such as 16G; `none`: do not watch it.",
 )
-@click.option(
-    "--management-key-file",
-    type=FILE,
-    metavar="FILE",
-    help="Keys for unload, logs, configure and what changes models, from other machines too.",
-)
-@click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with this PEM file's certificate.")
-@click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, a PEM file of yours alone.")
 @click.option(
     "--log-prompts",
     is_flag=True,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from mrpack.cli.invocation import Invocation, command
+from mrpack.cli.messages import columns
 from mrpack.cli.table import render_table
 from mrpack.errors import NotFound
 from mrpack.model.amounts import counted
@@ -59,7 +61,7 @@ def _look(client: GatewayClient, installed: Callable[[], dict[str, str]]) -> Loo
     for name, text in engines.items():
         word, _, detail = text.partition(": ")
         rows.append((name, word, detail))
-    parts = [first, render_table(("ENGINE", "STATUS", "DETAILS"), rows)]
+    parts = [first, render_table(("ENGINE", "STATUS", "DETAILS"), rows, columns(sys.stdout))]
     requests = sum(int(entry.get("requests") or 0) for entry in models)
     if models:
         parts.append(f"{counted(len(models), 'model')} loaded, {counted(requests, 'request')} under way")

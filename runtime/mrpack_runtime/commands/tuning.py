@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import click
 
+from mrpack.cli.sections import section
 from mrpack.environment import SANDBOXES
 
-_OPTIONS: Final = (
+_options = section(
+    "How the model runs",
     click.option(
         "--backend",
         metavar="ENGINE",
@@ -82,6 +84,4 @@ def tuning_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(*args, tuning=tuning, **rest)
 
-    for option in reversed(_OPTIONS):
-        option(run)
-    return run
+    return _options(run)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from mrpack.cli.invocation import Invocation
-from mrpack.cli.messages import can_redraw
+from mrpack.cli.messages import can_redraw, writing_result
 
 watch_option = click.option(
     "--watch",
@@ -45,15 +45,16 @@ def show(invocation: Invocation, look: Callable[[], Look], interval_s: float) ->
 def _lines(look: Callable[[], Look], interval_s: float) -> NoReturn:
     while True:
         seen = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "seen": look().value}
-        click.echo(json.dumps(seen, ensure_ascii=False))
-        sys.stdout.flush()
+        with writing_result():
+            click.echo(json.dumps(seen, ensure_ascii=False))
         time.sleep(interval_s)
 
 
 def _blocks(look: Callable[[], Look], interval_s: float) -> NoReturn:
     while True:
-        click.echo(f"# {_now()}\n{look().text}\n")
-        sys.stdout.flush()
+        text = look().text
+        with writing_result():
+            click.echo(f"# {_now()}\n{text}\n")
         time.sleep(interval_s)
 
 

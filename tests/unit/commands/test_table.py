@@ -41,3 +41,22 @@ def test_every_row_is_one_printable_line(rows: list[tuple[str, str]]) -> None:
     lines = render_table(("A", "B"), rows).split("\n")
     assert len(lines) == 1 + len(rows)
     assert all(line.isprintable() for line in lines)
+
+
+def test_texts_that_do_not_fit_go_on_below() -> None:
+    rows = [("key", "some words of it", "short"), ("k2", "few", "")]
+    assert render_table(("KEY", "MEANING", "TAKES"), rows, 21) == (
+        "KEY  MEANING   TAKES\nkey  some      short\n     words of\n     it\nk2   few"
+    )
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, st.text(" ab", max_size=40)), min_size=1), st.integers(1, 60))
+def test_folded_rows_keep_their_words_and_the_width_where_words_allow_it(
+    rows: list[tuple[str, str, str]], width: int
+) -> None:
+    header = ("A", "B", "C")
+    lines = render_table(header, rows, width).split("\n")
+    words = [word for line in render_table(header, rows).split("\n") for word in line.split()]
+    assert sorted(word for line in lines for word in line.split()) == sorted(words)
+    shortest = render_table(header, rows, 1).split("\n")
+    assert max(map(len, lines)) <= max(width, *map(len, shortest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from mrpack.registry import (
     RegistryTarget,
     Secret,
 )
+from mrpack.registry.response import describe
 from mrpack.registry.retry import Clock, RetryPolicy, Transient
 from tests.fakes import registry_faults as faults
 from tests.fakes.certificates import Authority
@@ -100,6 +102,11 @@ def test_a_place_that_never_took_a_connection_is_soon_given_up(*, through_proxy:
     assert "refused" in str(error)
     assert len(naps) == 2
     assert sum(naps) <= 2
+
+
+def test_a_connection_that_breaks_is_told_without_a_number() -> None:
+    assert describe(BrokenPipeError(errno.EPIPE, "Broken pipe")) == "Broken pipe"
+    assert describe(TimeoutError()) == "TimeoutError"
 
 
 def test_one_that_did_is_waited_for() -> None:
