@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 VERSION = "0.3.36"
@@ -24,8 +25,9 @@ REQUIREMENT = f"llama-cpp-python[server]=={VERSION}"
 _TOOLS = Path(__file__).with_name("llama_tools.cmake")
 
 
+@cache
 def ensure_environment(folder: Path | None = None) -> Path:
-    """Its folder; many processes may ask at once."""
+    """Its folder; many processes may ask at once. Each tries it once: that takes seconds."""
     folder = folder or default_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:

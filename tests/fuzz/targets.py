@@ -35,7 +35,7 @@ from mrpack.oci.encoding import decode_object
 from mrpack.oci.manifest import Index, Manifest
 from mrpack.oci.reference import Reference
 from mrpack.readable import ReadableFile
-from mrpack.registry import RegistrySession, RegistrySettings, RegistryTarget
+from mrpack.registry import ProxySettings, RegistrySession, RegistrySettings, RegistryTarget
 from mrpack.registry.challenge import parse_challenges
 from mrpack.registry.retry import RetryPolicy, parse_retry_after
 from mrpack.registry.tokens import parse_scopes
@@ -48,9 +48,6 @@ Target = Callable[[bytes], None]
 SEPARATOR: Final = b"\0\xff\0"
 # What the fuzzed registry is asked for.
 CONTENT: Final = bytes(range(64))
-_HTTP_SETTINGS: Final = RegistrySettings(
-    connect_timeout_s=5.0, read_timeout_s=5.0, retry=RetryPolicy(attempts=1)
-)
 
 
 def reference(raw: bytes) -> None:
@@ -254,13 +251,22 @@ def _unpack(raw: bytes, packing: Packing) -> None:
 
 
 class _Registry:
-    """Gives the input as its answer, whatever it is asked; one connection after the other, until we end."""
+    """Gives the input as its answer, whatever it is asked; one connection after the other, until we end.
+
+    It is the proxy to all others as well: where an input leads elsewhere, no network is asked.
+    """
 
     def __init__(self) -> None:
         self.answer = b""
-        self.session = RegistrySession(_HTTP_SETTINGS)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        settings = RegistrySettings(
+            proxies=ProxySettings(http=self.address, https=self.address),
+            connect_timeout_s=5.0,
+            read_timeout_s=5.0,
+            retry=RetryPolicy(attempts=1),
+        )
+        self.session = RegistrySession(settings)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:

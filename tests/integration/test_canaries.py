@@ -131,6 +131,7 @@ def test_the_real_vllm_runs_none_of_it(
     source = with_all_of_it(tmp_path / "model", canary)
     name = sent(anonymous_registry, mrpack, tmp_path, "--safetensors", source, "--allow-code")
     with serving(mrpack, name, "--sandbox", "off") as served:
-        port = served.url.rpartition(":")[2]
-        mrpack("run", name, "hi", "--port", port, "--set", "sampling.max_tokens=2")
+        asked = {"model": name, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+        status, answer = served.post("/v1/chat/completions", asked)
+        assert status == 200, answer
     assert not canary.exists()

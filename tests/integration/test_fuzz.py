@@ -32,6 +32,8 @@ def test_fuzzing_finds_nothing(name: str, tmp_path: Path) -> None:
             f"-runs={_FEWER.get(name, _RUNS)}",
             "-seed=1",
             "-max_len=4096",
+            # Of an input. By the clock: another may have the processor.
+            "-timeout=120",
             f"-artifact_prefix={tmp_path}/",
         ],
         # The same inputs each time: their ways through sets, too, count as found.

@@ -107,7 +107,7 @@ class GatewayClient:
 
     endpoint: Endpoint
     api_key: str | None = None
-    prompt_s: float = 5.0
+    prompt_s: float = 10.0
     tls: Tls | None = None
 
     @property

@@ -128,7 +128,7 @@ class ResponseReader:
 
 @lru_cache(maxsize=64)
 def _parse_head(content: bytes) -> ResponseHead:
-    """All streams of an engine begin in the same words. Raises BrokenAnswer, Malformed."""
+    """Cached, as the heads of an engine's streams are the same bytes. Raises BrokenAnswer, Malformed."""
     first, *lines = content.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(first)
     if status is None:

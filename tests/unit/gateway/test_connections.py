@@ -33,6 +33,8 @@ FLOOD = 64 * 1024 * 1024
 PIECE = b"x" * 65536
 # More than a client's own buffers hold.
 STEP = 2 * 1024 * 1024
+# The patrol looks at a connection by its own clock, which the test's would contradict.
+UNPATROLLED = Deadlines(patrol_s=3600)
 
 
 @dataclass(kw_only=True)
@@ -331,7 +333,7 @@ def test_a_client_that_reads_slowly_is_waited_for_as_long_as_it_reads(serving, r
         return Response(body=bytes(6 * STEP))
 
     async def main() -> None:
-        async with serving(answer) as client:
+        async with serving(answer, UNPATROLLED) as client:
             reader, writer = await client.connect()
             writer.write(request_bytes("GET", "/", headers=headers))
             await read_head(reader)
@@ -359,7 +361,7 @@ def test_what_the_system_sends_counts_as_taken(short_folder, run):
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = GatewayServer(answer, Deadlines(), limit=1)
+        server = GatewayServer(answer, UNPATROLLED, limit=1)
         listener = await loop.create_unix_server(server, str(path))
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)

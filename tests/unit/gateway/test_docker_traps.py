@@ -16,7 +16,7 @@ from mrpack_runtime.protocols.dmr import parse_settings
 from mrpack_runtime.protocols.refusal import RequestRefused
 from mrpack_runtime.scheduling import Phase
 from tests.fakes.fake_engine import FakeEngine
-from tests.fakes.gateway import CHAT, chat_body, gateway, until
+from tests.fakes.gateway import CHAT, chat_body, gateway, metrics_with, until
 
 NAME = "localhost/fake:latest"
 TABLE = RouteTable.build()
@@ -128,8 +128,7 @@ def test_metrics_name_the_public_model_on_any_kind_of_endpoint(short_folder: Pat
             idle = (await g.client.get("/metrics")).body.decode()
             assert "mrpack_requests_waiting 0" in idle, "our own are there with no engine, too"
             await g.client.chat()
-            told = (await g.client.get("/metrics")).body.decode()
+            told = (await metrics_with(g, f'backend="fake",model="{NAME}",mode="completion"')).body.decode()
             assert f'mrpack_engines{{model="{NAME}",engine="fake"' in told
-            assert f'backend="fake",model="{NAME}",mode="completion"' in told
 
     asyncio.run(main())

@@ -65,7 +65,7 @@ def test_full_engines_are_told_with_retry_after(short_folder):
         async with gateway(
             short_folder, limits=limits, models=("localhost/a:latest", "localhost/b:latest")
         ) as g:
-            _, writer = await g.client.start_stream("a", chunks=1000, delay=0.05)
+            _, writer = await g.client.start_stream("a", chunks=1000, delay=1)
             g.pool._schedule.limits = replace(limits, wait_s=0.1)
             answer = await g.client.chat("b")
             assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")

@@ -373,10 +373,14 @@ def test_a_keep_alive_without_end_sets_no_timer(short_folder):
 def test_a_keep_alive_of_zero_ends_an_engine_after_its_last_request(short_folder):
     async def main() -> None:
         async with gateway(short_folder, settings='{"keep_alive": "0"}') as g:
+            reader, writer = await g.client.start_stream(wait=True)
             answers = await asyncio.gather(*(g.client.chat() for _ in range(5)))
             assert {answer.status for answer in answers} == {200}
+            g.engine.let_go()
+            assert [event async for event in read_events(reader)][-1] == "[DONE]"
             await until(lambda: not g.pool.snapshot())
             assert len(g.engine.launches) == 1
+            writer.close()
 
     asyncio.run(main())
 

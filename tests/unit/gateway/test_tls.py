@@ -118,7 +118,7 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
     async with asyncio.timeout(DEADLINE_S):
         try:
             return await reader.read()
-        except ConnectionResetError:
+        except ConnectionError:
             return b""
 
 

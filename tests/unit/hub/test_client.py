@@ -15,6 +15,7 @@ from mrpack.hub.listing import HubListing
 from mrpack.hub.reference import HubReference, parse_hub_reference
 from tests.fakes.hub import LARGE, FakeHub
 from tests.ports import closed_port
+from tests.waiting import until
 
 LARGE_FILE = bytes(range(256)) * (LARGE // 128)
 FILES = {
@@ -196,5 +197,8 @@ def test_one_failure_stops_the_other_downloads(hub: FakeHub, tmp_path: Path) -> 
     before = set(threading.enumerate())
     with pytest.raises(NotFound, match=r"config\.json"):
         connected.download(listing, listing.files, jobs=1, report=lambda _event: None)
-    started = set(threading.enumerate()) - before
-    assert not [thread for thread in started if "ThreadPoolExecutor" in thread.name]
+
+    def downloading() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+
+    until(lambda: set(downloading()) <= before, "the end of the downloads")

@@ -133,7 +133,7 @@ class Halting(MemorySettings):
     def get(self, name: str) -> Overrides:
         found = super().get(name)
         self.was_asked.set()
-        self.may_end.wait(30)
+        self.may_end.wait(DEADLINE_S)
         return found
 
 
@@ -163,7 +163,7 @@ class Pulling(FolderLibrary):
 
     def pull(self, name: str) -> None:
         self.pulls.append(name)
-        self.may_end.wait(30)
+        self.may_end.wait(DEADLINE_S)
         if not name.startswith("localhost/remote"):
             raise RegistryUnavailable(f"no registry has {name}")
         with self.adding:
