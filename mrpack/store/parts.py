@@ -91,12 +91,15 @@ class Part:
 def claimed_part(ingest: Path, digest: Digest, is_complete: Callable[[], bool]) -> Iterator[Part | None]:
     """An exclusively locked part file: the largest an earlier run left, else a new one. Raises OSError.
 
-    Waits for whoever is writing the same blob now, so that it is fetched once; None when that made
-    `is_complete` true. Where locks keep nobody out, part files are not shared, and the blob is fetched twice.
+    Waits for whoever is writing the same blob now, so that it is fetched once; None when it is complete
+    without us. Where locks keep nobody out, part files are not shared, and the blob is fetched twice.
     """
     shares = True
     while True:
         left = _largest_part(ingest, digest) if shares else None
+        if is_complete():  # asked after the look at parts: one that is gone has become the blob
+            yield None
+            return
         path = left or ingest / f"{digest.hex}.{uuid.uuid4().hex}.part"
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if left else os.O_CREAT | os.O_EXCL)
         try:
@@ -104,7 +107,7 @@ def claimed_part(ingest: Path, digest: Digest, is_complete: Callable[[], bool]) 
         except FileNotFoundError:
             if left is None:
                 raise
-            continue  # its writer has just finished
+            continue
         try:
             lock(handle)
             if left is not None and not is_exclusive(path):
@@ -114,9 +117,6 @@ def claimed_part(ingest: Path, digest: Digest, is_complete: Callable[[], bool]) 
                 return
         finally:
             os.close(handle)
-        if is_complete():
-            yield None
-            return
 
 
 def _largest_part(ingest: Path, digest: Digest) -> Path | None:

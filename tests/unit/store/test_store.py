@@ -181,6 +181,15 @@ def test_two_writers_of_one_blob_fetch_it_once(layout: OciLayout) -> None:
     assert layout.exists(describe(CONTENT))
 
 
+def test_a_writer_that_comes_too_late_fetches_nothing(layout: OciLayout) -> None:
+    layout.push(describe(CONTENT), lambda offset: Stream(CONTENT[offset:]))
+
+    def open_at(offset: int) -> ByteSource:
+        pytest.fail(f"opened at {offset}")
+
+    layout.push(describe(CONTENT), open_at)
+
+
 def test_an_adopted_file_is_not_copied_on_one_file_system(layout: OciLayout, tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(CONTENT)
